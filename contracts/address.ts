@@ -1,0 +1,57 @@
+// Addresses: the one place that builds and reads NATS subjects, stream names and bucket names.
+// Owns: the layout `ai.v1.<tenant>.<plane>.…`. Never accepts raw text: every part is a parsed id.
+// Others may assume: a subject built here has no wildcard, space or line break, and partition numbers are stable for ever.
+
+import type { AgentId, AgentKind, CapabilityId, TaskId, TenantId } from './ids.ts';
+
+export const PARTITIONS = 64;
+export const SUBJECT_ROOT = 'ai.v1';
+
+/** FNV-1a over `kind/id`; stable because stored mailboxes depend on it. */
+export function partitionOf(kind: string, id: string): number {
+  let hash = 0x811c9dc5;
+  const text = `${kind}/${id}`;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return (hash >>> 0) % PARTITIONS;
+}
+
+/** Capability names are dotted; as one subject token the dots become underscores, which names cannot contain. */
+export const capabilityToken = (capability: CapabilityId | string): string => capability.replaceAll('.', '_');
+
+export const subjects = {
+  /** Durable mailbox of one agent. */
+  mailbox: (tenant: TenantId, kind: AgentKind, id: AgentId) => `${SUBJECT_ROOT}.${tenant}.mbx.${partitionOf(kind, id)}.${kind}.${id}`,
+  /** State log of one agent; one subject is one CAS line. */
+  state: (tenant: TenantId, kind: AgentKind, id: AgentId) => `${SUBJECT_ROOT}.${tenant}.st.${partitionOf(kind, id)}.${kind}.${id}`,
+  /** Ephemeral ask of a capability, answered by a queue group (gateway, stateless agents). */
+  capability: (tenant: TenantId, capability: CapabilityId) => `${SUBJECT_ROOT}.${tenant}.cap.${capabilityToken(capability)}`,
+  /** Outcome of one dispatch; read as a core subscription by who waits, and kept in a stream for who comes later. */
+  outcome: (tenant: TenantId, task: TaskId) => `${SUBJECT_ROOT}.${tenant}.out.${task}`,
+  /** States of a task for those who watch; best effort. */
+  taskEvent: (tenant: TenantId, task: TaskId) => `${SUBJECT_ROOT}.${tenant}.evt.task.${task}`,
+  /** Published events with durable subscriptions. */
+  topic: (tenant: TenantId, topic: string) => `${SUBJECT_ROOT}.${tenant}.topic.${topic}`,
+  deadLetter: (tenant: TenantId, reason: string) => `${SUBJECT_ROOT}.${tenant}.dlq.${reason}`,
+  control: (tenant: TenantId, verb: string) => `${SUBJECT_ROOT}.${tenant}.ctl.${verb}`,
+  /** Model workers: work by model, beacons once a second. */
+  model: (model: string) => `${SUBJECT_ROOT}.sys.model.${model}`,
+  beacon: (worker: string) => `${SUBJECT_ROOT}.sys.beacon.${worker}`,
+} as const;
+
+export const STREAMS = {
+  mailbox: { name: 'AIOS_MBX', subjects: [`${SUBJECT_ROOT}.*.mbx.>`] },
+  state: { name: 'AIOS_STATE', subjects: [`${SUBJECT_ROOT}.*.st.>`] },
+  outcomes: { name: 'AIOS_OUT', subjects: [`${SUBJECT_ROOT}.*.out.>`] },
+  deadLetters: { name: 'AIOS_DLQ', subjects: [`${SUBJECT_ROOT}.*.dlq.>`] },
+  topics: { name: 'AIOS_TOPICS', subjects: [`${SUBJECT_ROOT}.*.topic.>`] },
+  timers: { name: 'AIOS_TIMERS', subjects: [`${SUBJECT_ROOT}.*.tmr.>`] },
+} as const;
+
+export const BUCKETS = {
+  policy: 'aios_policy',
+  claims: 'aios_claims',
+  tasks: 'aios_tasks',
+  tokens: 'aios_tokens',
+  leases: 'aios_leases',
+  revoked: 'aios_revoked',
+} as const;

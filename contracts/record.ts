@@ -1,0 +1,70 @@
+// The ledger's entries: one record for everything that informed a decision, chained by hash, with signed heads.
+// Owns: record kinds and the chained entry. The algebra (append, verify) lives in policies/ledger, the files in infra/files.
+// Never holds content or personal data: digests, ids, facts, scores, counters.
+// Others may assume: intent stands before effect, outcome after, and an index is never used twice in one log.
+
+import type { ErrorCode } from './errors.ts';
+import type { Receipt } from './receipt.ts';
+import type { HumanDecision, AppliedEffect } from './task.ts';
+import type { Facts, Verdict } from './verdict.ts';
+
+interface RecordBase {
+  readonly tenant: string;
+  readonly task: string;
+}
+
+/** The whole of one task: written once, at settlement. */
+export interface DecisionRecord extends RecordBase {
+  readonly kind: 'decision';
+  readonly capability: string;
+  readonly workflowId: string;
+  readonly runId: string;
+  readonly principal: string;
+  readonly state: string;
+  readonly rung: string;
+  readonly degraded: readonly string[];
+  readonly inputDigest: string;
+  readonly outputDigest?: string;
+  readonly mandateDigest?: string;
+  readonly bundle: string;
+  readonly verdicts: readonly Verdict[];
+  readonly facts: Facts;
+  readonly receipts: readonly Receipt[];
+  readonly costMicroUsd: number;
+  readonly reservedMicroUsd: number;
+  readonly effect?: AppliedEffect;
+  readonly human?: HumanDecision;
+  /** What a person wrote or changed, as a digest; the words stay in the workflow. */
+  readonly feedbackDigest?: string;
+  readonly error?: ErrorCode;
+  readonly latencyMs: number;
+}
+export interface IntentRecord extends RecordBase { readonly kind: 'intent'; readonly effectKind: string; readonly effectKey: string; readonly amountMicroUsd: number; readonly actionDigest: string }
+export interface EffectRecord extends RecordBase { readonly kind: 'effect'; readonly effectKind: string; readonly effectKey: string; readonly applied: boolean; readonly detail: string }
+/** Every try to decide an approval, refused ones too. */
+export interface AttemptRecord extends RecordBase { readonly kind: 'attempt'; readonly approval: string; readonly by: string; readonly via: 'update' | 'signal' | 'expiry'; readonly accepted: boolean; readonly code?: ErrorCode; readonly decision: string; readonly verified: boolean }
+export interface RefusalRecord extends RecordBase { readonly kind: 'refusal'; readonly border: string; readonly code: ErrorCode; readonly bytesDigest: string }
+export interface BundleRecord extends RecordBase { readonly kind: 'bundle'; readonly digest: string; readonly version: number; readonly by: string }
+
+export type LedgerRecord = DecisionRecord | IntentRecord | EffectRecord | AttemptRecord | RefusalRecord | BundleRecord;
+
+/** One line of a log. `hash` = SHA-256 over the canonical JSON of {log, index, at, prev, record}. */
+export interface LedgerEntry {
+  readonly log: string;
+  readonly index: number;
+  /** ms since 1970 by the writer's clock; order is by index, never by time */
+  readonly at: number;
+  readonly prev: string;
+  readonly record: LedgerRecord;
+  readonly hash: string;
+}
+
+/** Signed statement of how far a log reaches. */
+export interface SignedHead {
+  readonly log: string;
+  readonly index: number;
+  readonly head: string;
+  readonly at: number;
+  readonly kid: string;
+  readonly signature: string;
+}

@@ -1,0 +1,174 @@
+// Tasks: what a caller asks for, what a group carries, and what comes back.
+// Owns: the request, the member of a governing workflow, task states and the result. Plain data, safe to record in history.
+// Never decides anything. Others may assume: a member is one task for its whole life, whoever governs it.
+
+import { z } from 'zod';
+import type { Rung } from './capability.ts';
+import type { ErrorBody } from './errors.ts';
+import type { ProposedEffect, Trace } from './message.ts';
+import { traceSchema } from './message.ts';
+import type { Receipt } from './receipt.ts';
+import type { Facts, Principal, Verdict } from './verdict.ts';
+import { principalSchema } from './verdict.ts';
+
+export const GROUP_TASKS_MAX = 64;
+export const GROUP_BYTES_MAX = 512 * 1024;
+export const TASK_QUEUE = 'aios-governed';
+export const WORKFLOWS = { governed: 'governedTask', approval: 'approval' } as const;
+
+/** One task inside the governing workflow. `input` was checked against the capability's schema by `openGroup`. */
+export const taskMemberSchema = z.strictObject({
+  taskId: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/),
+  key: z.string().min(1).max(128),
+  principal: principalSchema,
+  input: z.unknown(),
+  /** ms since 1970 */
+  acceptedAt: z.number().int().nonnegative().safe(),
+  deadline: z.number().int().positive().safe(),
+  trace: traceSchema.optional(),
+});
+export interface TaskMember {
+  readonly taskId: string;
+  readonly key: string;
+  readonly principal: Principal;
+  readonly input: unknown;
+  readonly acceptedAt: number;
+  readonly deadline: number;
+  readonly trace?: Trace | undefined;
+}
+
+/** Argument of the governing workflow: one tenant, one capability, 1 to 64 members. */
+export interface GovernedInput {
+  readonly v: 1;
+  readonly tenant: string;
+  readonly capability: string;
+  readonly members: readonly TaskMember[];
+  /** Set when a member left its group: where to go on from. */
+  readonly resume?: ResumePoint;
+}
+
+/** Everything a member has gathered by the time it leaves its group; the workflow it goes on in starts here. */
+export interface ResumePoint {
+  readonly from: string;
+  readonly at: 'await' | 'redispatch' | 'approval';
+  readonly attempt: number;
+  readonly rung: Rung;
+  readonly verdicts: readonly Verdict[];
+  readonly settled?: MemberOutcome;
+}
+
+/** What dispatch learned about one member. `facts` are computed outside the workflow from the checked output. */
+export interface MemberOutcome {
+  readonly status: 'done' | 'failed' | 'over-budget' | 'pending' | 'malformed';
+  readonly output?: unknown;
+  readonly effect?: ProposedEffect;
+  readonly facts: Facts;
+  readonly error?: ErrorBody;
+  readonly receipts: readonly Receipt[];
+  readonly costMicroUsd: number;
+  readonly mandate?: string;
+  readonly reservation?: string;
+}
+
+export const TASK_STATES = ['queued', 'running', 'waiting', 'committing', 'done', 'refused', 'failed', 'cancelled'] as const;
+export type TaskState = (typeof TASK_STATES)[number];
+export const isTerminal = (state: TaskState): boolean => state === 'done' || state === 'refused' || state === 'failed' || state === 'cancelled';
+
+/** Where a record stands in the ledger, so that a cut tail or a rewritten log shows. */
+export interface LedgerAnchor {
+  readonly log: string;
+  readonly index: number;
+  readonly head: string;
+}
+
+export interface AppliedEffect {
+  readonly kind: string;
+  readonly key: string;
+  readonly applied: boolean;
+  readonly detail?: string;
+}
+
+export interface HumanDecision {
+  readonly decision: 'approve' | 'reject' | 'answer' | 'expired';
+  readonly by: string;
+  readonly verified: boolean;
+  readonly at: number;
+  readonly reason?: string;
+}
+
+export interface TaskResult {
+  readonly taskId: string;
+  readonly state: Extract<TaskState, 'done' | 'refused' | 'failed' | 'cancelled'>;
+  readonly output?: unknown;
+  readonly error?: ErrorBody;
+  readonly rung: Rung;
+  readonly degraded: readonly string[];
+  readonly verdicts: readonly Verdict[];
+  readonly effect?: AppliedEffect;
+  readonly human?: HumanDecision;
+  readonly receipts: readonly Receipt[];
+  readonly costMicroUsd: number;
+  readonly ledger?: LedgerAnchor;
+}
+
+export interface GroupResult {
+  readonly v: 1;
+  /** Members that finished here; those that left are named with the workflow they went on in. */
+  readonly results: readonly TaskResult[];
+  readonly left: readonly { readonly taskId: string; readonly workflowId: string; readonly why: string }[];
+}
+
+/** What the API keeps of a task so that anybody can find it again. */
+export interface TaskEntry {
+  readonly taskId: string;
+  readonly tenant: string;
+  readonly capability: string;
+  readonly principal: string;
+  readonly key: string;
+  readonly inputDigest: string;
+  readonly workflowId: string;
+  readonly acceptedAt: number;
+  readonly summary: string;
+}
+
+/** Argument of the approval child workflow: it binds the exact action and the policy in force. */
+export interface ApprovalInput {
+  readonly v: 1;
+  readonly taskId: string;
+  readonly tenant: string;
+  readonly capability: string;
+  readonly requester: Principal;
+  readonly verdict: Extract<Verdict, { kind: 'escalate' }>;
+  readonly members: Readonly<Record<string, readonly string[]>>;
+  /** Digest of {capability, input, output, effect}: what exactly is approved. */
+  readonly actionDigest: string;
+  readonly effect?: ProposedEffect;
+  readonly facts: Facts;
+  readonly summary: string;
+  /** The model's words, shown escaped and labelled, never as instructions. */
+  readonly proposal?: string;
+  readonly question?: string;
+  readonly citations: readonly { readonly document: string; readonly quote: string }[];
+  readonly costMicroUsd: number;
+  readonly graceMs: number;
+}
+
+/** What a person types into the Temporal UI, sends with the CLI or posts to the API. */
+export const decisionSchema = z.strictObject({
+  decision: z.enum(['approve', 'reject', 'answer']),
+  by: z.string().regex(/^[A-Za-z0-9_.@-]{1,64}$/),
+  reason: z.string().max(2_000).optional(),
+  text: z.string().max(8_000).optional(),
+  /** First 12 hex digits of the action digest; optional, refused when it names another action. */
+  action: z.string().max(80).optional(),
+  /** Signed decision token, for approvers whom the server does not attest. */
+  token: z.string().max(4_096).optional(),
+});
+export type Decision = z.infer<typeof decisionSchema>;
+
+export interface ApprovalResult {
+  readonly outcome: 'approved' | 'rejected' | 'answered' | 'expired';
+  readonly decisions: readonly HumanDecision[];
+  readonly text?: string;
+  readonly approvers: readonly string[];
+}

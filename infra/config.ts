@@ -1,0 +1,86 @@
+// Settings of every process: option > environment > default, parsed once, refused at construction.
+// Owns: the list of environment variables and their defaults. Never reads a file that holds a secret itself.
+// Others may assume: a Config is complete and frozen; no code below reads process.env.
+
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { fail } from '../contracts/errors.ts';
+
+const port = z.coerce.number().int().min(0).max(65_535);
+
+const schema = z.object({
+  /** Everything this project writes at run time: server data, keys, ledger, indexes, pid files. */
+  AIOS_HOME: z.string().default('.aios'),
+  /** Built servers and indexes that several checkouts may share. */
+  AIOS_CACHE_DIR: z.string().default(join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'aios')),
+  AIOS_NATS_URL: z.string().default('nats://127.0.0.1:4222'),
+  AIOS_NATS_CREDENTIALS: z.string().optional(),
+  AIOS_TEMPORAL_ADDRESS: z.string().default('127.0.0.1:7233'),
+  AIOS_TEMPORAL_UI: z.string().default('http://127.0.0.1:8233'),
+  AIOS_NAMESPACE: z.string().default('default'),
+  AIOS_HTTP_HOST: z.string().default('127.0.0.1'),
+  AIOS_HTTP_PORT: port.default(7070),
+  AIOS_METRICS_PORT: port.default(0),
+  AIOS_QDRANT_URL: z.string().optional(),
+  AIOS_QDRANT_KEY: z.string().optional(),
+  /** OpenAI-compatible server for `text.generate`; absent = extractive answers only. */
+  AIOS_GENERATE_URL: z.string().optional(),
+  AIOS_GENERATE_MODEL: z.string().default('default'),
+  AIOS_GENERATE_KEY: z.string().optional(),
+  /** `true` when that server runs inside the boundary and may see confidential data. */
+  AIOS_GENERATE_INSIDE: z.stringbool().default(false),
+  /** none, console, or an OTLP/HTTP endpoint */
+  AIOS_TRACES: z.string().default('none'),
+  AIOS_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  AIOS_MODEL_SLOTS: z.coerce.number().int().min(1).max(64).default(1),
+  /** Name of this process among its siblings: brain-1, agents-2; log, lease and ledger owner. */
+  AIOS_NAME: z.string().regex(/^[A-Za-z0-9_-]{1,48}$/).optional(),
+  /** File of API keys: [{key sha256, principal, type, tenant, roles}]. */
+  AIOS_API_KEYS: z.string().optional(),
+});
+
+export interface Config {
+  readonly home: string;
+  readonly cacheDir: string;
+  readonly natsUrl: string;
+  readonly natsCredentials: string | undefined;
+  readonly temporalAddress: string;
+  readonly temporalUi: string;
+  readonly namespace: string;
+  readonly http: { readonly host: string; readonly port: number };
+  readonly metricsPort: number;
+  readonly qdrant: { readonly url: string; readonly key: string | undefined } | undefined;
+  readonly generate: { readonly url: string; readonly model: string; readonly key: string | undefined; readonly inside: boolean } | undefined;
+  readonly traces: string;
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  readonly modelSlots: number;
+  readonly name: string;
+  readonly apiKeysFile: string;
+}
+
+/** @throws AIOS_CONFIG_INVALID naming the variable */
+export function readConfig(role: string, environment: Readonly<Record<string, string | undefined>> = process.env): Config {
+  const parsed = schema.safeParse(Object.fromEntries(Object.entries(environment).filter(([key, value]) => key.startsWith('AIOS_') && value !== '')));
+  if (!parsed.success) throw fail('AIOS_CONFIG_INVALID', parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  const env = parsed.data;
+  const home = resolve(env.AIOS_HOME);
+  return Object.freeze({
+    home,
+    cacheDir: resolve(env.AIOS_CACHE_DIR),
+    natsUrl: env.AIOS_NATS_URL,
+    natsCredentials: env.AIOS_NATS_CREDENTIALS,
+    temporalAddress: env.AIOS_TEMPORAL_ADDRESS,
+    temporalUi: env.AIOS_TEMPORAL_UI,
+    namespace: env.AIOS_NAMESPACE,
+    http: { host: env.AIOS_HTTP_HOST, port: env.AIOS_HTTP_PORT },
+    metricsPort: env.AIOS_METRICS_PORT,
+    qdrant: env.AIOS_QDRANT_URL === undefined ? undefined : { url: env.AIOS_QDRANT_URL, key: env.AIOS_QDRANT_KEY },
+    generate: env.AIOS_GENERATE_URL === undefined ? undefined : { url: env.AIOS_GENERATE_URL, model: env.AIOS_GENERATE_MODEL, key: env.AIOS_GENERATE_KEY, inside: env.AIOS_GENERATE_INSIDE },
+    traces: env.AIOS_TRACES,
+    logLevel: env.AIOS_LOG_LEVEL,
+    modelSlots: env.AIOS_MODEL_SLOTS,
+    name: env.AIOS_NAME ?? role,
+    apiKeysFile: env.AIOS_API_KEYS ?? join(home, 'keys', 'api-keys.json'),
+  });
+}
