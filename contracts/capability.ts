@@ -2,7 +2,7 @@
 // Owns: `defineCapability` and the traits shared code reads (class, SLA tier, budget, ladder, orchestration, delivery).
 // Never holds behaviour beyond pure functions of input and output. Others may assume: a definition is inert and frozen.
 
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Facts } from './verdict.ts';
 import { type CapabilityId, parseCapabilityId } from './ids.ts';
 
