@@ -38,6 +38,9 @@ const schema = z.object({
   AIOS_NAME: z.string().regex(/^[A-Za-z0-9_-]{1,48}$/).optional(),
   /** File of API keys: [{key sha256, principal, type, tenant, roles}]. */
   AIOS_API_KEYS: z.string().optional(),
+  /** Paths of server programs for development; absent = PATH, the cache, a build. */
+  AIOS_NATS_SERVER: z.string().optional(),
+  AIOS_TEMPORAL_SERVER: z.string().optional(),
 });
 
 export interface Config {
@@ -57,6 +60,7 @@ export interface Config {
   readonly modelSlots: number;
   readonly name: string;
   readonly apiKeysFile: string;
+  readonly servers: { readonly nats: string | undefined; readonly temporal: string | undefined };
 }
 
 /** @throws AIOS_CONFIG_INVALID naming the variable */
@@ -82,5 +86,6 @@ export function readConfig(role: string, environment: Readonly<Record<string, st
     modelSlots: env.AIOS_MODEL_SLOTS,
     name: env.AIOS_NAME ?? role,
     apiKeysFile: env.AIOS_API_KEYS ?? join(home, 'keys', 'api-keys.json'),
+    servers: { nats: env.AIOS_NATS_SERVER, temporal: env.AIOS_TEMPORAL_SERVER },
   });
 }
