@@ -50,6 +50,8 @@ export interface VerifiedMandate {
   readonly digest: Digest;
   /** The meet of all blocks. */
   readonly grant: Grant;
+  /** What the brain granted at first: the class of the task's data, which narrowing never lowers. */
+  readonly root?: Grant;
   readonly blockIds: readonly string[];
   readonly holder: string;
   readonly depth: number;

@@ -259,6 +259,10 @@ export interface EmbedRequest { readonly texts: readonly string[]; readonly mode
 export interface EmbedAnswer { readonly vectors: readonly Float32Array[]; readonly receipt: ModelReceipt }
 export interface GenerateRequest { readonly system: string; readonly prompt: string; readonly maxTokens: number; readonly deadline: number; readonly tenant: string; readonly trace?: Trace | undefined }
 export interface GenerateAnswer { readonly text: string; readonly receipt: ModelReceipt }
+/** `head` names a trained classifier; confidence is calibrated, scores are sorted, largest first. */
+export interface ClassifyRequest { readonly texts: readonly string[]; readonly head: string; readonly deadline: number; readonly tenant: string; readonly trace?: Trace | undefined }
+export interface Classification { readonly label: string; readonly confidence: number; readonly scores: readonly { readonly label: string; readonly score: number }[] }
+export interface ClassifyAnswer { readonly results: readonly Classification[]; readonly receipt: ModelReceipt }
 
 /** Who runs models: local workers, OpenAI-compatible servers. Declares traits; shared code reads traits, never names. */
 export interface ModelProvider {
@@ -267,6 +271,9 @@ export interface ModelProvider {
   readonly region: string;
   embed?(request: EmbedRequest): Promise<EmbedAnswer>;
   generate?(request: GenerateRequest): Promise<GenerateAnswer>;
+  classify?(request: ClassifyRequest): Promise<ClassifyAnswer>;
+  /** Models it offers, when it knows; the first is its default. */
+  readonly models?: readonly string[];
 }
 
 export interface SourceDocument { readonly id: string; readonly title: string; readonly text: string; readonly version?: string; readonly labels?: Readonly<Record<string, string>> }
