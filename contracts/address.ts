@@ -2,7 +2,7 @@
 // Owns: the layout `ai.v1.<tenant>.<plane>.…`. Never accepts raw text: every part is a parsed id.
 // Others may assume: a subject built here has no wildcard, space or line break, and partition numbers are stable for ever.
 
-import type { AgentId, AgentKind, CapabilityId, TaskId, TenantId } from './ids.ts';
+import { type AgentId, type AgentKind, type CapabilityId, isId, type TaskId, type TenantId } from './ids.ts';
 
 export const PARTITIONS = 64;
 export const SUBJECT_ROOT = 'ai.v1';
@@ -37,6 +37,32 @@ export const subjects = {
   model: (model: string) => `${SUBJECT_ROOT}.sys.model.${model}`,
   beacon: (worker: string) => `${SUBJECT_ROOT}.sys.beacon.${worker}`,
 } as const;
+
+/** What servers subscribe to: the same layout with the tenant open. Wildcards live here and in `STREAMS` only. */
+export const patterns = {
+  capability: (capability: CapabilityId | string) => `${SUBJECT_ROOT}.*.cap.${capabilityToken(capability)}`,
+  partition: (partition: number) => `${SUBJECT_ROOT}.*.mbx.${partition}.>`,
+} as const;
+
+/** Tenant of any subject built here; `undefined` when the text is no such subject. */
+export function tenantOf(subject: string): TenantId | undefined {
+  const parts = subject.split('.');
+  return parts.length > 3 && `${parts[0]}.${parts[1]}` === SUBJECT_ROOT && isId(parts[2]) ? (parts[2] as TenantId) : undefined;
+}
+
+export interface MailboxAddress {
+  readonly tenant: TenantId;
+  readonly partition: number;
+  readonly kind: AgentKind;
+  readonly id: AgentId;
+}
+/** The way back from a mailbox subject; `undefined` when it is none, or when the partition is not the address's own. */
+export function parseMailboxSubject(subject: string): MailboxAddress | undefined {
+  const [, , tenant, plane, partition, kind, id, ...rest] = subject.split('.');
+  if (tenantOf(subject) === undefined || plane !== 'mbx' || rest.length > 0 || !isId(tenant) || !isId(kind) || !isId(id)) return undefined;
+  if (partition !== String(partitionOf(kind, id))) return undefined;
+  return { tenant: tenant as TenantId, partition: Number(partition), kind: kind as AgentKind, id: id as AgentId };
+}
 
 export const STREAMS = {
   mailbox: { name: 'AIOS_MBX', subjects: [`${SUBJECT_ROOT}.*.mbx.>`] },

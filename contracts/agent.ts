@@ -37,13 +37,73 @@ export interface AgentContext<S = unknown> {
   propose(effect: ProposedEffect): void;
   /** Notes a local decision for the lineage: a token such as `abstain:low-margin`, never content. */
   note(token: string): void;
+  /** Sends an event to the mailbox of another agent when this turn commits; handled once however often it is sent again. */
+  tell<E>(to: AgentAddress, event: EventDefinition<E>, payload: E): void;
+  /** Publishes an event to its topic when this turn commits. */
+  publish<E>(event: EventDefinition<E>, payload: E): void;
+  /** Sends an event to this agent after `afterMs`, surviving restarts; the same name replaces. Takes effect when the turn commits. */
+  timer<E>(name: string, afterMs: number, event: EventDefinition<E>, payload: E): void;
+  cancelTimer(name: string): void;
+  /** Runs `work` once for this key over all turns of this agent and remembers its answer; `work` gets a key the outside system can dedup by. */
+  effect<T>(key: string, work: (dedupKey: string) => Promise<T>): Promise<T>;
 }
 
 export type Handler<I, O, S> = (input: I, ctx: AgentContext<S>) => Promise<O> | O;
+
+/** Something that happened or is wanted, sent to a mailbox or a topic; nobody waits for an answer. Named in the past tense. */
+export interface EventDefinition<E = unknown> {
+  /** Dotted and lower case, such as `ticket.closed`; travels where a capability's name travels. */
+  readonly name: string;
+  readonly payload: z.ZodType<E>;
+}
+export type EventHandler<E, S> = (event: E, ctx: AgentContext<S>) => Promise<void> | void;
+
+export interface AgentAddress {
+  readonly kind: string;
+  readonly id: string;
+}
+
+/** What happens after a fault. `resume` keeps the agent's memory, `restart` loads it again, `stop` and `escalate` give the message up at once. */
+export type Directive = 'resume' | 'restart' | 'stop' | 'escalate';
+export interface Supervision {
+  readonly onFault: Directive;
+  /** The same message fails so often: poison, it becomes a dead letter. */
+  readonly faultsMax: number;
+  /** More restarts than this within `withinMs` stop the agent for `withinMs`. */
+  readonly restartsMax: number;
+  readonly withinMs: number;
+  /** First and largest pause before a message is tried again; doubles, with jitter. */
+  readonly backoffMs: number;
+  readonly backoffMsMax: number;
+}
+export interface Passivation {
+  /** An agent without a message for so long leaves memory; its state stays in the log. */
+  readonly idleMs: number;
+}
+export interface MailboxBounds {
+  /** Messages of one agent that wait in memory; past it a durable message goes back to its mailbox with a delay. */
+  readonly messagesMax: number;
+}
 
 export interface AgentDefinition<S = unknown> {
   readonly kind: string;
   readonly state?: z.ZodType<S>;
   readonly initial?: () => S;
   readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, S> }>;
+  readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, S> }>;
+  readonly supervise?: Partial<Supervision>;
+  readonly passivate?: Partial<Passivation>;
+  readonly mailbox?: Partial<MailboxBounds>;
+}
+
+/** A definition whose state type nobody needs to know: what hosts and registries take. */
+export interface AnyAgent {
+  readonly kind: string;
+  readonly state?: z.ZodType<unknown>;
+  readonly initial?: () => unknown;
+  readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, never> }>;
+  readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, never> }>;
+  readonly supervise?: Partial<Supervision>;
+  readonly passivate?: Partial<Passivation>;
+  readonly mailbox?: Partial<MailboxBounds>;
 }

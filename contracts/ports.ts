@@ -93,6 +93,14 @@ export interface Mailboxes {
   consume(partition: number | '*', options: { readonly inFlightMax: number }, handle: (delivery: MailboxDelivery) => Promise<void>): Promise<AsyncDisposable>;
 }
 
+/** Messages for later: at `at` the bytes are stored in the mailbox `subject`, surviving every process. */
+export interface Timers {
+  /** The same key replaces. `messageId` dedups the delivery. @throws AIOS_DISCONNECTED */
+  schedule(timer: { readonly key: string; readonly subject: string; readonly at: number; readonly data: Uint8Array; readonly messageId: string }): Promise<void>;
+  /** Nothing happens when the timer fired already or never was. */
+  cancel(key: string): Promise<void>;
+}
+
 /** Per-subject append log with optimistic concurrency. `revision` 0 means empty. */
 export interface StateLog {
   /** The last record of the subject. */
@@ -139,6 +147,7 @@ export interface DeadLetter {
   readonly trace?: string;
   readonly task?: string;
   readonly attempts: number;
+  /** Base64 of the bytes that arrived, so that replay publishes the very same. */
   readonly data: string;
 }
 export interface DeadLetters {

@@ -1,0 +1,70 @@
+// Agents and events as engineers declare them: inert, frozen, typed end to end.
+// Owns: `defineAgent` and `defineEvent`. Never opens anything and never runs a handler: that is agents/runtime.
+// Others may assume: a definition is immutable (`handle` and `on` return a new one), one capability or event has one handler,
+// and a handler that takes or returns the wrong type does not compile.
+
+import type { z } from 'zod';
+import type { AgentDefinition, EventDefinition, EventHandler, Handler, MailboxBounds, Passivation, Supervision } from '../contracts/agent.ts';
+import type { Capability } from '../contracts/capability.ts';
+import { fail } from '../contracts/errors.ts';
+import { parseCapabilityId, parseId } from '../contracts/ids.ts';
+
+export interface AgentOptions {
+  readonly supervise?: Partial<Supervision>;
+  readonly passivate?: Partial<Passivation>;
+  readonly mailbox?: Partial<MailboxBounds>;
+}
+export interface StatefulOptions<S> extends AgentOptions {
+  /** Shape of the state as it is stored; checked when it is loaded and before it is written. Plain JSON data. */
+  readonly state: z.ZodType<S>;
+  /** State of an agent nobody has spoken to yet. */
+  readonly initial: () => S;
+}
+
+export interface AgentBuilder<S> extends AgentDefinition<S> {
+  handle<I, O>(capability: Capability<I, O>, handle: Handler<NoInfer<I>, NoInfer<O>, S>): AgentBuilder<S>;
+  on<E>(event: EventDefinition<E>, handle: EventHandler<NoInfer<E>, S>): AgentBuilder<S>;
+}
+
+/**
+ * Declares an agent kind. Importing the definition opens nothing.
+ * @throws AIOS_INPUT_INVALID when a name is malformed or a capability or event is handled twice
+ * @example
+ * const memory = defineAgent('memory', { state: z.strictObject({ turns: z.array(z.string()) }), initial: () => ({ turns: [] }) })
+ *   .handle(remember, (input, ctx) => { ctx.state.turns.push(input.text); return { count: ctx.state.turns.length }; });
+ */
+export function defineAgent(kind: string, options?: AgentOptions): AgentBuilder<undefined>;
+export function defineAgent<S>(kind: string, options: StatefulOptions<S>): AgentBuilder<S>;
+export function defineAgent<S>(kind: string, options: Partial<StatefulOptions<S>> = {}): AgentBuilder<S> {
+  return builder<S>({ ...options, kind: parseId('agent-kind', kind), handlers: new Map(), events: new Map() });
+}
+
+/**
+ * Declares an event: dotted, lower case, in the past tense.
+ * @example const ticketClosed = defineEvent('ticket.closed', z.strictObject({ ticket: z.string().max(64) }));
+ */
+export function defineEvent<E>(name: string, payload: z.ZodType<E>): EventDefinition<E> {
+  return Object.freeze({ name: parseCapabilityId(name), payload });
+}
+
+function builder<S>(definition: AgentDefinition<S>): AgentBuilder<S> {
+  const events = definition.events ?? new Map();
+  return Object.freeze({
+    ...definition,
+    handle<I, O>(capability: Capability<I, O>, handle: Handler<I, O, S>) {
+      free(definition, capability.id);
+      // The one place where a handler's types are forgotten; the runtime parses input and output with the capability's own schemas.
+      const entry = { capability: capability as unknown as Capability, handle: handle as Handler<unknown, unknown, S> };
+      return builder({ ...definition, handlers: new Map([...definition.handlers, [capability.id as string, entry]]) });
+    },
+    on<E>(event: EventDefinition<E>, handle: EventHandler<E, S>) {
+      free(definition, event.name);
+      const entry = { event: event as EventDefinition, handle: handle as EventHandler<unknown, S> };
+      return builder({ ...definition, events: new Map([...events, [event.name, entry]]) });
+    },
+  });
+}
+
+function free<S>(definition: AgentDefinition<S>, name: string): void {
+  if (definition.handlers.has(name) || definition.events?.has(name) === true) throw fail('AIOS_INPUT_INVALID', `agent ${definition.kind} handles ${name} twice.`);
+}
