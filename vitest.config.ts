@@ -4,7 +4,7 @@
 
 import { defineConfig } from 'vitest/config';
 
-const shared = { resolve: { conditions: ['aios-source', 'node', 'import', 'default'] }, ssr: { resolve: { conditions: ['aios-source', 'node', 'import', 'default'] } } };
+const shared = { resolve: { conditions: ['aios-source', 'node'] }, ssr: { resolve: { conditions: ['aios-source', 'node'] } } };
 
 export default defineConfig({
   ...shared,
