@@ -48,6 +48,17 @@ export interface Capability<I = unknown, O = unknown> extends CapabilityTraits {
   readonly summary: (input: I) => string;
   /** The agent instance that handles this input: the task itself unless state is shared between tasks. */
   readonly actorKey?: (input: I) => string;
+  /** What an approver is shown; without it fields named question, text and citations are looked for. */
+  readonly card?: (seen: { readonly input: I; readonly output?: O | undefined }) => ApprovalWords;
+  /** Turns the words a person wrote into an output; without it `{...output, text}` and `{text}` are tried against the schema. */
+  readonly answered?: (seen: { readonly input: I; readonly output?: O | undefined; readonly text: string }) => O;
+}
+
+/** Words for an approval card; shown escaped and labelled. */
+export interface ApprovalWords {
+  readonly question?: string;
+  readonly proposal?: string;
+  readonly citations?: readonly { readonly document: string; readonly quote: string }[];
 }
 
 export interface CapabilityOptions<I, O> {
@@ -56,6 +67,8 @@ export interface CapabilityOptions<I, O> {
   readonly facts?: Capability<I, O>['facts'];
   readonly summary?: Capability<I, O>['summary'];
   readonly actorKey?: (input: I) => string;
+  readonly card?: Capability<I, O>['card'];
+  readonly answered?: Capability<I, O>['answered'];
   readonly dataClass?: DataClass;
   readonly sla?: SlaTier;
   readonly budget?: Partial<CapabilityBudget>;
@@ -84,6 +97,8 @@ export function defineCapability<I, O>(name: string, options: CapabilityOptions<
     facts: options.facts ?? (() => ({})),
     summary: options.summary ?? (() => id),
     ...(options.actorKey === undefined ? {} : { actorKey: options.actorKey }),
+    ...(options.card === undefined ? {} : { card: options.card }),
+    ...(options.answered === undefined ? {} : { answered: options.answered }),
     dataClass: options.dataClass ?? 'internal',
     sla: options.sla ?? 'interactive',
     budget: { latencyMsMax: 8_000, microUsdMax: 20_000, ...options.budget },

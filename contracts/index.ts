@@ -8,6 +8,7 @@ export * from './bundle.ts';
 export * from './canonical.ts';
 export * from './capability.ts';
 export * from './errors.ts';
+export * from './governed.ts';
 export * from './ids.ts';
 export * from './mandate.ts';
 export * from './message.ts';

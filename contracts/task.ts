@@ -3,6 +3,7 @@
 // Never decides anything. Others may assume: a member is one task for its whole life, whoever governs it.
 
 import { z } from 'zod';
+import type { PolicySlice } from './bundle.ts';
 import type { Rung } from './capability.ts';
 import type { ErrorBody } from './errors.ts';
 import type { ProposedEffect, Trace } from './message.ts';
@@ -45,6 +46,8 @@ export interface GovernedInput {
   readonly members: readonly TaskMember[];
   /** Set when a member left its group: where to go on from. */
   readonly resume?: ResumePoint;
+  /** Set by the brain, which claims every key before it starts a group; a direct start leaves it out and is claimed when it opens. */
+  readonly claimed?: boolean;
 }
 
 /** Everything a member has gathered by the time it leaves its group; the workflow it goes on in starts here. */
@@ -55,6 +58,11 @@ export interface ResumePoint {
   readonly rung: Rung;
   readonly verdicts: readonly Verdict[];
   readonly settled?: MemberOutcome;
+  /** The bundle slice the group was pinned to; the leaver stays pinned to it. */
+  readonly slice?: PolicySlice;
+  readonly degraded?: readonly string[];
+  readonly receipts?: readonly Receipt[];
+  readonly spentMicroUsd?: number;
 }
 
 /** What dispatch learned about one member. `facts` are computed outside the workflow from the checked output. */
@@ -155,12 +163,15 @@ export interface ApprovalInput {
 
 /** What a person types into the Temporal UI, sends with the CLI or posts to the API. */
 export const decisionSchema = z.strictObject({
-  decision: z.enum(['approve', 'reject', 'answer']),
+  decision: z.enum(['approve', 'reject', 'answer', 'delegate']),
   by: z.string().regex(/^[A-Za-z0-9_.@-]{1,64}$/),
   reason: z.string().max(2_000).optional(),
   text: z.string().max(8_000).optional(),
   /** First 12 hex digits of the action digest; optional, refused when it names another action. */
   action: z.string().max(80).optional(),
+  /** With `delegate`: who may decide in `by`'s place, and until when (ms since 1970). */
+  to: z.string().regex(/^[A-Za-z0-9_.@-]{1,64}$/).optional(),
+  until: z.number().int().positive().safe().optional(),
   /** Signed decision token, for approvers whom the server does not attest. */
   token: z.string().max(4_096).optional(),
 });

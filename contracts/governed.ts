@@ -1,0 +1,176 @@
+// The seam between the governing workflow and its hands: what each activity is given and what it hands back.
+// Owns: the argument and result shapes of `activities/`, which `workflows/` reads as types only.
+// Never holds behaviour. Others may assume: everything here is plain data, small enough for one history event,
+// and every activity may run again with the same argument and answers the same.
+
+import type { Rung } from './capability.ts';
+import type { ErrorBody } from './errors.ts';
+import type { PolicySlice } from './bundle.ts';
+import type { ProposedEffect, Trace } from './message.ts';
+import type { SettleRequest } from './ports.ts';
+import type { Receipt } from './receipt.ts';
+import type { AttemptRecord } from './record.ts';
+import type { AppliedEffect, GovernedInput, HumanDecision, LedgerAnchor, MemberOutcome, TaskMember, TaskState } from './task.ts';
+import type { Facts, Principal, Verdict } from './verdict.ts';
+
+export interface OpenArgs {
+  readonly input: GovernedInput;
+  readonly workflowId: string;
+  readonly runId: string;
+}
+export interface OpenedMember {
+  readonly taskId: string;
+  /** One line for people; holds no personal data. */
+  readonly summary: string;
+  readonly inputDigest: string;
+  /** Present when the member as started was incomplete (a direct start by a Temporal client) or the schema filled in defaults. */
+  readonly member?: TaskMember;
+  readonly refused?: ErrorBody;
+}
+export interface OpenedGroup {
+  /** Absent when the caller brought the slice its group was pinned to. */
+  readonly slice?: PolicySlice;
+  /** How long dispatch may wait in place, ms; learned from this capability's own history. */
+  readonly patienceMs: number;
+  readonly members: readonly OpenedMember[];
+}
+
+/** One attempt of one member on one rung. (task, attempt, rung) names the envelope and the reservation. */
+export interface DispatchMember {
+  readonly taskId: string;
+  readonly principal: Principal;
+  readonly input: unknown;
+  readonly rung: Rung;
+  readonly attempt: number;
+  /** ms since 1970; of this attempt, so that a lower rung still has time. */
+  readonly deadline: number;
+  readonly spentMicroUsd: number;
+  readonly trace?: Trace | undefined;
+  /** Reservation of an earlier attempt, closed on the way. */
+  readonly close?: SettleRequest;
+}
+export interface DispatchArgs {
+  readonly tenant: string;
+  readonly capability: string;
+  readonly workflowId: string;
+  readonly policy: string;
+  readonly patienceMs: number;
+  readonly members: readonly DispatchMember[];
+}
+export interface DispatchedGroup {
+  /** In the order of the members asked for. */
+  readonly outcomes: readonly MemberOutcome[];
+}
+/** For one member of the slow lane: the wait and the look at what came. */
+export interface AwaitArgs {
+  readonly tenant: string;
+  readonly capability: string;
+  readonly workflowId: string;
+  readonly policy: string;
+  readonly member: DispatchMember;
+  readonly pending: MemberOutcome;
+}
+
+export interface PrepareArgs {
+  readonly tenant: string;
+  readonly capability: string;
+  readonly taskId: string;
+  readonly input: unknown;
+  readonly outcome?: MemberOutcome;
+  readonly settle: readonly SettleRequest[];
+}
+/** What the approval card shows. The words are the model's and the customer's: shown escaped, never as instructions. */
+export interface PreparedApproval {
+  readonly question?: string;
+  readonly proposal?: string;
+  readonly citations: readonly { readonly document: string; readonly quote: string }[];
+}
+
+export interface RecheckArgs {
+  readonly tenant: string;
+  readonly capability: string;
+  readonly taskId: string;
+  readonly input: unknown;
+  readonly outcome?: MemberOutcome;
+  readonly actionDigest: string;
+  /** The person's words, when they wrote the answer. */
+  readonly text?: string;
+  readonly deadline: number;
+}
+export interface Rechecked {
+  /** The bundle in force now, which may be newer than the one the run is pinned to. */
+  readonly slice: PolicySlice;
+  /** The person's words as an output of the capability, with its facts. */
+  readonly output?: unknown;
+  readonly facts?: Facts;
+  /** Digest of the short mandate that names the approved action. */
+  readonly mandate?: string;
+  readonly error?: ErrorBody;
+}
+
+export interface SettleMember {
+  readonly taskId: string;
+  readonly principal: string;
+  readonly state: Extract<TaskState, 'done' | 'refused' | 'failed' | 'cancelled'>;
+  readonly rung: Rung;
+  readonly degraded: readonly string[];
+  readonly inputDigest: string;
+  readonly output?: unknown;
+  /** Committed before the record is written; absent when the verdict did not allow it. */
+  readonly effect?: ProposedEffect;
+  readonly actionDigest?: string;
+  readonly verdicts: readonly Verdict[];
+  readonly facts: Facts;
+  readonly receipts: readonly Receipt[];
+  readonly costMicroUsd: number;
+  readonly reservedMicroUsd: number;
+  readonly settle: readonly SettleRequest[];
+  readonly mandate?: string;
+  readonly human?: HumanDecision;
+  readonly feedback?: string;
+  readonly error?: ErrorBody;
+  readonly acceptedAt: number;
+  readonly trace?: Trace | undefined;
+}
+export interface SettleArgs {
+  readonly tenant: string;
+  readonly capability: string;
+  readonly workflowId: string;
+  readonly runId: string;
+  readonly bundle: string;
+  readonly members: readonly SettleMember[];
+  readonly left: readonly { readonly taskId: string; readonly workflowId: string }[];
+}
+export interface SettledMember {
+  readonly taskId: string;
+  readonly ledger: LedgerAnchor;
+  readonly effect?: AppliedEffect;
+  /** The system of record refused what policy had allowed. */
+  readonly error?: ErrorBody;
+}
+export interface SettledGroup {
+  readonly members: readonly SettledMember[];
+}
+
+export interface CheckDecisionArgs {
+  readonly tenant: string;
+  readonly taskId: string;
+  readonly actionDigest: string;
+  readonly by: string;
+  readonly decision: string;
+  readonly token: string;
+}
+
+/** The hands of the governing workflow. Local activities but for `awaitOutcome`. */
+export interface GovernedActivities {
+  openGroup(args: OpenArgs): Promise<OpenedGroup>;
+  dispatchGroup(args: DispatchArgs): Promise<DispatchedGroup>;
+  collectOutcome(args: AwaitArgs): Promise<MemberOutcome>;
+  prepareApproval(args: PrepareArgs): Promise<PreparedApproval>;
+  recheck(args: RecheckArgs): Promise<Rechecked>;
+  settleGroup(args: SettleArgs): Promise<SettledGroup>;
+  checkDecision(args: CheckDecisionArgs): Promise<{ readonly verified: boolean }>;
+  recordAttempt(args: AttemptRecord): Promise<LedgerAnchor>;
+  /** Completed by task token when the outcome is stored; answers only that it is there. */
+  awaitOutcome(args: AwaitArgs): Promise<{ readonly arrived: string }>;
+}
