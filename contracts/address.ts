@@ -35,6 +35,8 @@ export const subjects = {
   control: (tenant: TenantId, verb: string) => `${SUBJECT_ROOT}.${tenant}.ctl.${verb}`,
   /** Model workers: work by model, beacons once a second. */
   model: (model: string) => `${SUBJECT_ROOT}.sys.model.${model}`,
+  /** One worker's own door, for callers that chose it by its beacon. */
+  modelAt: (model: string, worker: string) => `${SUBJECT_ROOT}.sys.model.${model}.${worker}`,
   beacon: (worker: string) => `${SUBJECT_ROOT}.sys.beacon.${worker}`,
 } as const;
 

@@ -12,6 +12,7 @@ export * from './governed.ts';
 export * from './ids.ts';
 export * from './mandate.ts';
 export * from './message.ts';
+export * from './model.ts';
 export * from './parse.ts';
 export * from './ports.ts';
 export * from './receipt.ts';

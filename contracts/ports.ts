@@ -4,7 +4,7 @@
 // and everything that opens something is closed by `Symbol.asyncDispose`.
 
 import type { PolicySlice, SignedBundle } from './bundle.ts';
-import type { Capability } from './capability.ts';
+import type { Capability, SlaTier } from './capability.ts';
 import type { LedgerEntry, LedgerRecord, SignedHead } from './record.ts';
 import type { Grant, MandateToken, VerifiedMandate } from './mandate.ts';
 import type { Envelope, Outcome, ProposedEffect, Trace } from './message.ts';
@@ -264,12 +264,12 @@ export interface Dispatcher {
 
 // ---- models and retrieval
 
-export interface EmbedRequest { readonly texts: readonly string[]; readonly model?: string; readonly deadline: number; readonly tenant: string; readonly trace?: Trace | undefined }
+export interface EmbedRequest { readonly texts: readonly string[]; readonly model?: string; readonly deadline: number; readonly tenant: string; readonly trace?: Trace | undefined; readonly sla?: SlaTier | undefined }
 export interface EmbedAnswer { readonly vectors: readonly Float32Array[]; readonly receipt: ModelReceipt }
 export interface GenerateRequest { readonly system: string; readonly prompt: string; readonly maxTokens: number; readonly deadline: number; readonly tenant: string; readonly trace?: Trace | undefined }
 export interface GenerateAnswer { readonly text: string; readonly receipt: ModelReceipt }
 /** `head` names a trained classifier; confidence is calibrated, scores are sorted, largest first. */
-export interface ClassifyRequest { readonly texts: readonly string[]; readonly head: string; readonly deadline: number; readonly tenant: string; readonly trace?: Trace | undefined }
+export interface ClassifyRequest { readonly texts: readonly string[]; readonly head: string; readonly deadline: number; readonly tenant: string; readonly trace?: Trace | undefined; readonly sla?: SlaTier | undefined }
 export interface Classification { readonly label: string; readonly confidence: number; readonly scores: readonly { readonly label: string; readonly score: number }[] }
 export interface ClassifyAnswer { readonly results: readonly Classification[]; readonly receipt: ModelReceipt }
 
