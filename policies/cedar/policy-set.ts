@@ -1,0 +1,229 @@
+// A compiled set of policies and Cedar's raw answer: decision, determining ids, erroring ids.
+// Owns: scopes, the index by action and resource, and the authorisation algorithm. What the answer means is in ../evaluate.ts.
+// Never skips a policy silently: one that faults is reported by id, as Cedar's diagnostics do.
+// Others may assume: `authorize` equals cedar-wasm's answer on every policy set that compiles (proven by a property test).
+
+import type { CedarPolicyJson } from '../../contracts/bundle.ts';
+import { fail, isAiosError } from '../../contracts/errors.ts';
+import type { EntityData, EntityStore, Env } from './expression.ts';
+import { compileCondition, isFault, isIn } from './expression.ts';
+import type { EntityValue, Value } from './values.ts';
+import { entityFrom, recordOf, valueOf } from './values.ts';
+
+type Test = (env: Env) => boolean;
+interface ScopeTest {
+  readonly always: boolean;
+  readonly test: (uid: EntityValue, entities: EntityStore) => boolean;
+}
+export interface CompiledPolicy {
+  readonly id: string;
+  readonly effect: 'permit' | 'forbid';
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly principal: ScopeTest;
+  readonly action: ScopeTest;
+  readonly resource: ScopeTest;
+  readonly conditions: readonly Test[];
+}
+export interface CompiledPolicies {
+  readonly policies: readonly CompiledPolicy[];
+  /** Policies whose action and resource scope match, by action and resource; filled as requests come, at most `INDEX_ENTRIES_MAX`. */
+  readonly index: Map<string, Map<string, readonly CompiledPolicy[]>>;
+}
+const INDEX_ENTRIES_MAX = 512;
+
+/** What matched, before it is turned into an answer. Ids in the order of the set. */
+export interface Matches {
+  readonly permits: readonly CompiledPolicy[];
+  readonly forbids: readonly CompiledPolicy[];
+  readonly erroring: readonly string[];
+}
+
+/** @throws AIOS_POLICY_INVALID naming the policy and what is wrong with it */
+export function compilePolicies(policies: Readonly<Record<string, CedarPolicyJson>>): CompiledPolicies {
+  return { policies: Object.keys(policies).map((id) => compilePolicy(id, policies[id] as CedarPolicyJson)), index: new Map() };
+}
+
+export function compilePolicy(id: string, policy: CedarPolicyJson): CompiledPolicy {
+  try {
+    return {
+      id,
+      effect: effectOf(policy.effect),
+      annotations: policy.annotations ?? {},
+      principal: scopeOf(policy.principal),
+      action: scopeOf(policy.action),
+      resource: scopeOf(policy.resource),
+      conditions: policy.conditions.map(conditionOf),
+    };
+  } catch (thrown) {
+    if (!isAiosError(thrown)) throw thrown;
+    throw fail('AIOS_POLICY_INVALID', `Policy "${id}": ${thrown.message}`, { cause: thrown });
+  }
+}
+
+/** Evaluates every policy whose scope fits. Order of entities and context does not matter. */
+export function match(compiled: CompiledPolicies, env: Env): Matches {
+  const permits: CompiledPolicy[] = [];
+  const forbids: CompiledPolicy[] = [];
+  const erroring: string[] = [];
+  for (const policy of candidates(compiled, env)) {
+    const status = statusOf(policy, env);
+    if (status === 'satisfied') (policy.effect === 'permit' ? permits : forbids).push(policy);
+    else if (status === 'error') erroring.push(policy.id);
+  }
+  return { permits, forbids, erroring };
+}
+
+export type PolicyStatus = 'satisfied' | 'unsatisfied' | 'error';
+
+function statusOf(policy: CompiledPolicy, env: Env): PolicyStatus {
+  if (!policy.principal.always && !policy.principal.test(env.principal, env.entities)) return 'unsatisfied';
+  try {
+    for (const condition of policy.conditions) if (!condition(env)) return 'unsatisfied';
+    return 'satisfied';
+  } catch (thrown) {
+    if (isFault(thrown)) return 'error';
+    throw thrown;
+  }
+}
+
+/** Why one policy did what it did, for people: evaluated apart, slower, with the words of the fault. */
+export function inspect(policy: CompiledPolicy, env: Env): { readonly status: PolicyStatus | 'out-of-scope'; readonly fault?: string } {
+  if (!inScope(policy, env) || !policy.principal.test(env.principal, env.entities)) return { status: 'out-of-scope' };
+  try {
+    return { status: policy.conditions.every((condition) => condition(env)) ? 'satisfied' : 'unsatisfied' };
+  } catch (thrown) {
+    if (isFault(thrown)) return { status: 'error', fault: thrown.fault };
+    throw thrown;
+  }
+}
+
+// ---- Cedar's raw interface
+
+export interface TypeAndId { readonly type: string; readonly id: string }
+export interface RawRequest {
+  readonly principal: TypeAndId;
+  readonly action: TypeAndId;
+  readonly resource: TypeAndId;
+  /** Cedar JSON values. */
+  readonly context: Readonly<Record<string, unknown>>;
+}
+export interface RawEntity {
+  readonly uid: TypeAndId;
+  readonly attrs: Readonly<Record<string, unknown>>;
+  readonly parents: readonly TypeAndId[];
+  readonly tags?: Readonly<Record<string, unknown>>;
+}
+export interface RawAnswer {
+  readonly decision: 'allow' | 'deny';
+  /** Sorted. Satisfied forbids if there are any, else satisfied permits. */
+  readonly determining: readonly string[];
+  readonly erroring: readonly string[];
+}
+
+/** Cedar's answer, unchanged: an erroring policy is skipped and reported. That it denies is decided outside, in `decide`. */
+export function authorize(compiled: CompiledPolicies, request: RawRequest, entities: readonly RawEntity[]): RawAnswer {
+  const env: Env = {
+    principal: entityFrom(request.principal),
+    action: entityFrom(request.action),
+    resource: entityFrom(request.resource),
+    context: recordOf(fieldsOf(request.context)),
+    entities: storeOf(entities),
+  };
+  const { permits, forbids, erroring } = match(compiled, env);
+  const decision = permits.length > 0 && forbids.length === 0 ? 'allow' : 'deny';
+  const determining = (forbids.length > 0 ? forbids : permits).map((policy) => policy.id);
+  return { decision, determining: determining.sort(), erroring: [...erroring].sort() };
+}
+
+/** Entities with the transitive closure of their parents. @throws AIOS_POLICY_INVALID for values outside the language */
+export function storeOf(entities: readonly RawEntity[]): EntityStore {
+  const parents = new Map(entities.map((entity) => [keyOf(entity.uid), entity.parents.map(keyOf)]));
+  const data = new Map<string, EntityData>();
+  for (const entity of entities) {
+    const key = keyOf(entity.uid);
+    data.set(key, { fields: fieldsOf(entity.attrs), ancestors: closure(key, parents), tags: fieldsOf(entity.tags ?? {}) });
+  }
+  return { find: (uid) => data.get(uid.key) };
+}
+
+const keyOf = (uid: TypeAndId): string => entityFrom(uid).key;
+
+function closure(start: string, parents: ReadonlyMap<string, readonly string[]>): ReadonlySet<string> {
+  const seen = new Set<string>();
+  const open = [...(parents.get(start) ?? [])];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (seen.has(next)) continue;
+    seen.add(next);
+    open.push(...(parents.get(next) ?? []));
+  }
+  return seen;
+}
+
+function fieldsOf(json: Readonly<Record<string, unknown>>): Readonly<Record<string, Value>> {
+  const fields = Object.create(null) as Record<string, Value>;
+  for (const name of Object.keys(json)) fields[name] = valueOf(json[name]);
+  return fields;
+}
+
+// ---- index
+
+/** The index is by exact action and resource; one of them having ancestors makes the answer depend on more, so it is computed. */
+function candidates(compiled: CompiledPolicies, env: Env): readonly CompiledPolicy[] {
+  const known = compiled.index.get(env.action.key)?.get(env.resource.key);
+  const plain = !hasAncestors(env.action, env.entities) && !hasAncestors(env.resource, env.entities);
+  if (known !== undefined && plain) return known;
+  const found = compiled.policies.filter((policy) => inScope(policy, env));
+  if (plain) remember(compiled, env, found);
+  return found;
+}
+
+const hasAncestors = (uid: EntityValue, entities: EntityStore): boolean => (entities.find(uid)?.ancestors.size ?? 0) > 0;
+const inScope = (policy: CompiledPolicy, env: Env): boolean => policy.action.test(env.action, env.entities) && policy.resource.test(env.resource, env.entities);
+
+function remember(compiled: CompiledPolicies, env: Env, found: readonly CompiledPolicy[]): void {
+  let byResource = compiled.index.get(env.action.key);
+  if (byResource === undefined || byResource.size >= INDEX_ENTRIES_MAX) compiled.index.set(env.action.key, (byResource = new Map()));
+  byResource.set(env.resource.key, found);
+  if (compiled.index.size > INDEX_ENTRIES_MAX) compiled.index.clear();
+}
+
+// ---- reading a policy
+
+function effectOf(effect: unknown): 'permit' | 'forbid' {
+  if (effect === 'permit' || effect === 'forbid') return effect;
+  throw fail('AIOS_POLICY_INVALID', 'the effect is permit or forbid.');
+}
+
+function conditionOf(clause: { readonly kind: 'when' | 'unless'; readonly body: unknown }): Test {
+  const test = compileCondition(clause.body);
+  if (clause.kind === 'when') return test;
+  if (clause.kind === 'unless') return (env) => !test(env);
+  throw fail('AIOS_POLICY_INVALID', 'a condition is when or unless.');
+}
+
+const ANYTHING: ScopeTest = { always: true, test: () => true };
+const scopeTest = (test: ScopeTest['test']): ScopeTest => ({ always: false, test });
+
+/** Scopes of principal, action and resource share one grammar here: All, ==, in (one or a list), is, is … in. */
+function scopeOf(json: unknown): ScopeTest {
+  const scope = (json ?? {}) as { readonly op?: unknown; readonly entity?: unknown; readonly entities?: unknown; readonly entity_type?: unknown; readonly in?: unknown; readonly slot?: unknown };
+  if (scope.slot !== undefined) throw fail('AIOS_POLICY_INVALID', 'templates with slots are not supported.');
+  if (scope.op === 'All') return ANYTHING;
+  if (scope.op === '==') return exactly(entityFrom(scope.entity));
+  if (scope.op === 'in') return within(Array.isArray(scope.entities) ? scope.entities.map(entityFrom) : [entityFrom(scope.entity)]);
+  if (scope.op === 'is' && typeof scope.entity_type === 'string') return ofType(scope.entity_type, scope.in);
+  throw fail('AIOS_POLICY_INVALID', 'a scope is All, ==, in or is.');
+}
+
+const exactly = (wanted: EntityValue): ScopeTest => scopeTest((uid) => uid.key === wanted.key);
+const within = (wanted: readonly EntityValue[]): ScopeTest => scopeTest((uid, entities) => wanted.some((target) => isIn(uid, target, entities)));
+
+function ofType(type: string, inside: unknown): ScopeTest {
+  if (inside === undefined) return scopeTest((uid) => uid.type === type);
+  const inner = inside as { readonly entity?: unknown; readonly slot?: unknown };
+  if (inner.slot !== undefined) throw fail('AIOS_POLICY_INVALID', 'templates with slots are not supported.');
+  const target = entityFrom(inner.entity);
+  return scopeTest((uid, entities) => uid.type === type && isIn(uid, target, entities));
+}
+
+
