@@ -100,7 +100,8 @@ async function cachePath(name: ServerName, cacheDir: string): Promise<string> {
 async function build(name: ServerName, options: FindOptions): Promise<ServerProgram> {
   const path = await cachePath(name, options.config.cacheDir);
   await mkdir(dirname(path), { recursive: true });
-  await using _lock = await lockFile(`${path}.lock`, () => options.onProgress?.(`${name}: another process is building it, waiting`));
+  await using held = new AsyncDisposableStack();
+  held.use(await lockFile(`${path}.lock`, () => options.onProgress?.(`${name}: another process is building it, waiting`)));
   const built = await fromCache(name, options);
   if (built !== undefined) return built;
   await goBuild(name, path, options.onProgress ?? (() => undefined));

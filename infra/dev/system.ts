@@ -1,0 +1,205 @@
+// The whole system on one machine: servers, processes and the files by which a second start finds the first.
+// Owns: who holds a home, which ports are used, the environment of the children, the order of start and stop.
+// Never talks to the parts it starts. Others may assume: when `startSystem` resolves every part said it was ready,
+// and `stop` leaves no process behind within 10 s.
+
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, extname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { fail } from '../../contracts/errors.ts';
+import type { Config } from '../config.ts';
+import { type DevelopmentKeys, ensureApiKeys } from '../http/api-keys.ts';
+import { readPidFile, removePidFile, writePidFile } from './pid-file.ts';
+import { freePort, freePortNear, type NatsServer, startNatsServer, startTemporalServer, type TemporalServer } from './servers.ts';
+import { type Part, type PartView, startSupervisor, type Supervisor } from './supervisor.ts';
+
+export const PROCESSES = ['model-worker', 'gateway', 'agents', 'bridge', 'brain'] as const;
+
+export interface SystemOptions {
+  readonly config: Config;
+  readonly onProgress?: (line: string) => void;
+  /** Runs when NATS answers and before any process starts: publishes the policy bundle. */
+  readonly prepare?: (endpoints: Endpoints) => Promise<void>;
+  readonly processes?: readonly string[];
+  /** Further environment of the children, such as the data of a demo. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Free ports everywhere instead of the usual ones near which we look first. */
+  readonly anyPorts?: boolean;
+  readonly searchAttributes?: Readonly<Record<string, string>>;
+}
+
+/** What a child or a client needs to find the servers; also written to `<home>/run/endpoints.json`. */
+const endpointsSchema = z.object({ natsUrl: z.string(), temporalAddress: z.string(), temporalUi: z.string(), namespace: z.string(), api: z.string() });
+export type Endpoints = z.infer<typeof endpointsSchema>;
+
+export interface System extends AsyncDisposable {
+  readonly endpoints: Endpoints;
+  /** Keys of the development principals, by principal. */
+  readonly keys: DevelopmentKeys;
+  views(): readonly PartView[];
+  ready(timeoutMs: number): Promise<void>;
+  kill(name: string, signal: NodeJS.Signals): void;
+  readonly servers: { readonly nats: () => NatsServer; readonly temporal: () => TemporalServer };
+  stop(): Promise<void>;
+}
+
+/** @throws AIOS_CONFIG_INVALID when another process holds the home or a server does not start, AIOS_UNAVAILABLE when a process does not get ready */
+export async function startSystem(options: SystemOptions): Promise<System> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const say = options.onProgress ?? (() => undefined);
+    stack.use(await holdHome(options.config.home));
+    const ports = await choosePorts(options, say);
+    const [nats, temporal] = await startServers(options, ports, say);
+    stack.use(nats);
+    stack.use(temporal);
+    const keys = await ensureApiKeys(options.config);
+    const endpoints = endpointsOf(options.config, nats.current(), temporal.current(), ports);
+    await writeRunFile(options.config.home, 'endpoints.json', endpoints);
+    await options.prepare?.(endpoints);
+    const supervisor = stack.use(startSupervisor({ parts: partsOf(options, endpoints), logDir: join(options.config.home, 'logs'), onChange: (view) => say(words(view)) }));
+    await supervisor.ready(READY_MS_MAX);
+    return systemOf(stack.move(), supervisor, endpoints, keys, nats, temporal);
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+/** Where a running system of this home is reached; undefined when none runs. */
+export async function readEndpoints(home: string): Promise<Endpoints | undefined> {
+  if ((await readPidFile(pidFileOf(home))) === undefined) return undefined;
+  const text = await readFile(join(home, 'run', 'endpoints.json'), 'utf8').catch(() => undefined);
+  const parsed = text === undefined ? undefined : endpointsSchema.safeParse(JSON.parse(text));
+  return parsed?.success === true ? parsed.data : undefined;
+}
+
+const READY_MS_MAX = 60_000;
+
+function systemOf(stack: AsyncDisposableStack, supervisor: Supervisor, endpoints: Endpoints, keys: DevelopmentKeys, nats: Revived<NatsServer>, temporal: Revived<TemporalServer>): System {
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> => (stopped ??= stack.disposeAsync());
+  return { endpoints, keys, views: supervisor.views, ready: supervisor.ready, kill: supervisor.kill, servers: { nats: nats.current, temporal: temporal.current }, stop, [Symbol.asyncDispose]: stop };
+}
+
+const pidFileOf = (home: string): string => join(home, 'run', 'supervisor.pid');
+
+async function holdHome(home: string): Promise<AsyncDisposable> {
+  const file = pidFileOf(home);
+  await mkdir(dirname(file), { recursive: true });
+  const holder = await readPidFile(file);
+  if (holder !== undefined && holder.pid !== process.pid) {
+    throw fail('AIOS_CONFIG_INVALID', `${home} is held by process ${holder.pid}, which runs since ${new Date(holder.startedAt).toISOString()}: stop it, or set AIOS_HOME to another folder.`);
+  }
+  await writePidFile(file, { pid: process.pid, owner: process.pid, command: 'node', startedAt: Date.now() });
+  return { [Symbol.asyncDispose]: () => removePidFile(file) };
+}
+
+interface Ports { readonly nats: number; readonly temporal: number; readonly ui: number; readonly http: number }
+const portsSchema = z.object({ nats: z.number(), temporal: z.number(), ui: z.number(), http: z.number() });
+
+/** The ports of the last start if they are free, so that links stay valid; else the usual ones; else free ones, which is said. */
+async function choosePorts(options: SystemOptions, say: (line: string) => void): Promise<Ports> {
+  const { config } = options;
+  const file = join(config.home, 'run', 'ports.json');
+  const before = portsSchema.safeParse(JSON.parse(await readFile(file, 'utf8').catch(() => '{}')));
+  const usual: Ports = before.success ? before.data : options.anyPorts === true ? { nats: 0, temporal: 0, ui: 0, http: 0 } : { nats: 4222, temporal: 7233, ui: 8233, http: config.http.port };
+  const choose = async (name: string, wished: number): Promise<number> => {
+    const port = wished === 0 ? await freePort() : await freePortNear(wished);
+    if (wished !== 0 && port !== wished) say(`${name}: port ${wished} is taken, using ${port}`);
+    return port;
+  };
+  const ports = { nats: await choose('nats', usual.nats), temporal: await choose('temporal', usual.temporal), ui: await choose('temporal ui', usual.ui), http: await choose('http api', usual.http) };
+  await writeRunFile(config.home, 'ports.json', ports);
+  return ports;
+}
+
+async function writeRunFile(home: string, name: string, content: unknown): Promise<void> {
+  await writeFile(join(home, 'run', name), JSON.stringify(content, null, 2));
+}
+
+/** A server that is started again on its data and port when it dies. */
+interface Revived<T> extends AsyncDisposable { current(): T }
+
+async function startServers(options: SystemOptions, ports: Ports, say: (line: string) => void): Promise<[Revived<NatsServer>, Revived<TemporalServer>]> {
+  const { config } = options;
+  const common = { config, onProgress: say };
+  const extra = options.searchAttributes === undefined ? {} : { searchAttributes: options.searchAttributes };
+  const natsDir = join(config.home, 'nats');
+  const temporalDir = join(config.home, 'temporal');
+  const nats = await revive('nats', say, () => startNatsServer({ ...common, dir: natsDir, port: ports.nats }));
+  try {
+    const temporal = await revive('temporal', say, () => startTemporalServer({ ...common, ...extra, dir: temporalDir, port: ports.temporal, uiPort: ports.ui }));
+    return [nats, temporal];
+  } catch (error) {
+    await nats[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function revive<T extends NatsServer | TemporalServer>(name: string, say: (line: string) => void, start: () => Promise<T>): Promise<Revived<T>> {
+  let current = await start();
+  const ending = new AbortController();
+  const restart = async (): Promise<void> => {
+    for (let failures = 0; !ending.signal.aborted && !current.running; failures++) {
+      say(`${name}: down, starting it again`);
+      await sleep(Math.min(200 * 2 ** failures, 5_000));
+      if (!ending.signal.aborted) current = await start().catch(() => current);
+    }
+  };
+  const watch = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      await current.exited;
+      await restart();
+    }
+  };
+  const watching = watch();
+  const dispose = async (): Promise<void> => {
+    ending.abort();
+    await current.stop();
+    await watching;
+    await current.stop();
+  };
+  return { current: () => current, [Symbol.asyncDispose]: dispose };
+}
+
+function endpointsOf(config: Config, nats: NatsServer, temporal: TemporalServer, ports: Ports): Endpoints {
+  return { natsUrl: nats.url, temporalAddress: temporal.address, temporalUi: temporal.uiUrl, namespace: config.namespace, api: `http://${config.http.host}:${ports.http}` };
+}
+
+/** The environment by which a process of this home finds everything; the names are those of infra/config.ts. */
+export function environmentOf(config: Config, endpoints: Endpoints): Record<string, string> {
+  return {
+    AIOS_HOME: config.home,
+    AIOS_CACHE_DIR: config.cacheDir,
+    AIOS_NATS_URL: endpoints.natsUrl,
+    AIOS_TEMPORAL_ADDRESS: endpoints.temporalAddress,
+    AIOS_TEMPORAL_UI: endpoints.temporalUi,
+    AIOS_NAMESPACE: endpoints.namespace,
+    AIOS_HTTP_HOST: config.http.host,
+    AIOS_HTTP_PORT: new URL(endpoints.api).port,
+    AIOS_LOG_LEVEL: config.logLevel,
+  };
+}
+
+function partsOf(options: SystemOptions, endpoints: Endpoints): readonly Part[] {
+  const env = { ...environmentOf(options.config, endpoints), ...options.env };
+  return (options.processes ?? PROCESSES).map((name) => ({ name, command: process.execPath, parameters: [...nodeFlags(), processFile(name)], env: { ...env, AIOS_NAME: `${name}-1` } }));
+}
+
+const extension = extname(fileURLToPath(import.meta.url));
+
+/** Source runs under the condition that points `aios` at itself; the published build needs none. */
+export const nodeFlags = (): readonly string[] => (extension === '.ts' ? ['--conditions=aios-source', '--disable-warning=ExperimentalWarning'] : ['--disable-warning=ExperimentalWarning']);
+
+/** @throws AIOS_CONFIG_INVALID when there is no such process */
+export function processFile(name: string): string {
+  const file = join(dirname(fileURLToPath(import.meta.url)), '..', 'processes', `${name}${extension}`);
+  if (!existsSync(file)) throw fail('AIOS_CONFIG_INVALID', `there is no process "${name}".`);
+  return file;
+}
+
+const words = (view: PartView): string => `${view.name}: ${view.state}${view.restarts > 0 ? ` (restart ${view.restarts})` : ''}`;
