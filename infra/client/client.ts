@@ -188,7 +188,7 @@ const nameOf = <I, O>(capability: Capability<I, O> | string): string => (typeof 
 
 async function* watch(options: ClientOptions, taskId: string, signal: AbortSignal | undefined): AsyncGenerator<TaskView> {
   const sleep = options.sleep ?? ((ms: number) => new Promise((resolve) => setTimeout(resolve, ms)));
-  for (let tries = 1; signal?.aborted !== true; tries++) {
+  for (let tries = 1; !ended(signal); tries++) {
     try {
       for await (const view of stream(options, taskId, signal)) {
         tries = 0;
@@ -196,12 +196,14 @@ async function* watch(options: ClientOptions, taskId: string, signal: AbortSigna
         if (isTerminal(view.state)) return;
       }
     } catch (error) {
-      if (signal?.aborted === true) return;
+      if (ended(signal)) return;
       if (tries >= (options.triesMax ?? TRIES_MAX) || !mayRetry(error, {})) throw error;
     }
     await sleep(PAUSE_MS_MIN * 2 ** tries);
   }
 }
+
+const ended = (signal: AbortSignal | undefined): boolean => signal?.aborted === true;
 
 async function* stream(options: ClientOptions, taskId: string, signal: AbortSignal | undefined): AsyncGenerator<TaskView> {
   const response = await send(options, 'GET', `/v1/tasks/${encodeURIComponent(taskId)}/events`, { signal });
