@@ -1,6 +1,7 @@
 // The HTTP API and its client over a `Tasks` port in memory: who may what, bad input, idempotency, streams, retries.
 // Owns: the behaviour of infra/http and infra/client. Needs no server but its own on a free port.
 
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { defineCapability } from '../../../contracts/capability.ts';
@@ -107,6 +108,12 @@ test('openapi - describes every route and nothing else', () => {
   expect(OPERATIONS.map((operation) => `${operation.method} ${operation.path}`).sort()).toEqual([...new Set(routes)].sort());
 });
 
+test('openapi - the document is valid by the OpenAPI 3.1 schema, and the check notices a broken one', async () => {
+  const document = describeApi('0.0.0');
+  expect(await new Validator().validate(document as never)).toMatchObject({ valid: true });
+  expect(await new Validator().validate({ ...document, paths: { '/x': { get: { parameters: 'none' } } } } as never)).toMatchObject({ valid: false });
+});
+
 test('openapi - operation ids are unique and every schema names a type or a union', () => {
   const { paths } = describeApi('0.0.0') as { paths: Record<string, Record<string, { operationId: string; responses: Record<string, unknown> }>> };
   const operations = Object.values(paths).flatMap((path) => Object.values(path));
@@ -170,9 +177,10 @@ test('client - does not repeat a decision whose answer was lost, nor anything th
   expect(calls).toBe(2);
 });
 
+const busy: typeof fetch = async () => Response.json({ code: 'AIOS_OVERLOADED', message: 'busy', retryAfterMs: 321 }, { status: 429 });
+
 test('client - waits as long as an overloaded server asks it to, a bounded number of times', async () => {
   const pauses: number[] = [];
-  const busy: typeof fetch = async () => Response.json({ code: 'AIOS_OVERLOADED', message: 'busy', retryAfterMs: 321 }, { status: 429 });
   await expect(connect({ url: 'http://127.0.0.1:1', key: 'k', fetch: busy, sleep: async (ms) => void pauses.push(ms) }).list()).rejects.toMatchObject({ code: 'AIOS_OVERLOADED' });
   expect(pauses).toEqual([321, 321, 321]);
 });
