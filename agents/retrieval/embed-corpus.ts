@@ -1,0 +1,98 @@
+// The vectors of a corpus: what the cache knows is not embedded again, the rest goes out in small batches.
+// Owns: deduplication, order (by length, so that a batch pads little), batches in flight and progress.
+// Never keeps text. Others may assume: vectors come back for every chunk or the call throws, and an interrupted
+// build goes on from what was cached.
+
+import type { ModelReceipt } from '../../contracts/receipt.ts';
+import type { Clock, EmbedAnswer, EmbedRequest, IndexProgress } from '../../contracts/ports.ts';
+import { fail, hasCode, isAiosError, ERRORS } from '../../contracts/errors.ts';
+import type { Chunk } from './chunk.ts';
+import { indexedText } from './chunk.ts';
+import type { VectorCache } from './store.ts';
+import type { QuantisedVector } from './vectors.ts';
+import { quantise } from './vectors.ts';
+
+export type Embed = (request: EmbedRequest) => Promise<EmbedAnswer>;
+
+/** Sixteen chunks are about 3,000 tokens: half a second on one core, so a question waits no longer than that behind them. */
+export const BATCH_TEXTS = 16;
+const BATCHES_IN_FLIGHT = 2;
+const BATCH_DEADLINE_MS = 60_000;
+const TRIES_MAX = 5;
+/** New vectors are put into the cache this often. */
+const CACHE_EVERY = 256;
+
+export interface CorpusEmbedding {
+  readonly embedder: string;
+  readonly vectors: ReadonlyMap<string, QuantisedVector>;
+  readonly embedded: number;
+}
+export interface EmbedCorpusOptions {
+  readonly embed: Embed;
+  readonly cache: VectorCache;
+  readonly clock: Clock;
+  readonly tenant: string;
+  readonly onProgress?: ((progress: IndexProgress) => void) | undefined;
+}
+
+/** @throws AIOS_MODEL_UNAVAILABLE and what else the provider answers after its retries are spent */
+export async function embedCorpus(chunks: readonly Chunk[], embedder: string, options: EmbedCorpusOptions): Promise<CorpusEmbedding> {
+  const wanted = new Map(chunks.map((chunk) => [chunk.digest as string, indexedText(chunk)]));
+  const vectors = new Map(await options.cache.load(embedder, new Set(wanted.keys())));
+  const missing = [...wanted].filter(([digest]) => !vectors.has(digest)).sort((a, b) => b[1].length - a[1].length);
+  const report = () => options.onProgress?.({ stage: 'embed', done: vectors.size, total: wanted.size });
+  report();
+  const fresh = new Map<string, QuantisedVector>();
+  const keep = async () => {
+    const batch = new Map(fresh);
+    fresh.clear();
+    if (batch.size > 0) await options.cache.add(embedder, batch);
+  };
+  const batches = batchesOf(missing);
+  const work = async () => {
+    for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
+      const answer = await embedBatch(batch.map(([, text]) => text), options);
+      if (answer.receipt.modelDigest !== embedder) throw fail('AIOS_MODEL_FAULT', 'The embedding model changed while the index was built.');
+      batch.forEach(([digest], index) => {
+        const vector = quantise(answer.vectors[index] as Float32Array);
+        vectors.set(digest, vector);
+        fresh.set(digest, vector);
+      });
+      report();
+      if (fresh.size >= CACHE_EVERY) await keep();
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: BATCHES_IN_FLIGHT }, work));
+  } finally {
+    batches.length = 0;
+    await keep();
+  }
+  return { embedder, vectors, embedded: missing.length };
+}
+
+/** Which model answers: asked with a short text, since only an answer names the weights. */
+export async function probeEmbedder(options: Pick<EmbedCorpusOptions, 'embed' | 'clock' | 'tenant'>): Promise<ModelReceipt> {
+  const answer = await options.embed({ texts: ['probe'], deadline: options.clock.now() + 10_000, tenant: options.tenant });
+  return answer.receipt;
+}
+
+function batchesOf(missing: readonly (readonly [string, string])[]): (readonly (readonly [string, string])[])[] {
+  return Array.from({ length: Math.ceil(missing.length / BATCH_TEXTS) }, (_, index) => missing.slice(index * BATCH_TEXTS, (index + 1) * BATCH_TEXTS));
+}
+
+async function embedBatch(texts: readonly string[], { embed, clock, tenant }: EmbedCorpusOptions): Promise<EmbedAnswer> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const answer = await embed({ texts, deadline: clock.now() + BATCH_DEADLINE_MS, tenant });
+      if (answer.vectors.length === texts.length) return answer;
+      throw fail('AIOS_MODEL_FAULT', 'The embedder returned another number of vectors than it was given texts.');
+    } catch (error) {
+      if (attempt >= TRIES_MAX || !isPassing(error)) throw error;
+      await clock.sleep(retryAfter(error, attempt));
+    }
+  }
+}
+
+const isPassing = (error: unknown): boolean => isAiosError(error) && ERRORS[error.code].retry !== 'never' && !hasCode(error, 'AIOS_INTERNAL');
+const retryAfter = (error: unknown, attempt: number): number => (isAiosError(error) ? error.retryAfterMs : undefined) ?? Math.min(8_000, 250 * 2 ** attempt);
