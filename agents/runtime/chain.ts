@@ -1,0 +1,60 @@
+// The interception chain: the one place where policy, budget, tracing and metering attach to calls.
+// Owns: what a call looks like to an interceptor and the order they run in. User code never sees it.
+// Never branches on an agent's or capability's name. Others may assume: interceptors run outside in, first of the list first,
+// and an interceptor that throws an error of the table refuses the call with that error.
+
+import type { CapabilityTraits } from '../../contracts/capability.ts';
+import { isAiosError } from '../../contracts/errors.ts';
+import type { VerifiedMandate } from '../../contracts/mandate.ts';
+import type { Envelope, Trace } from '../../contracts/message.ts';
+import type { Clock, Metrics, Tracer } from '../../contracts/ports.ts';
+
+/** `turn`: a message of a mailbox; `serve`: an ephemeral ask answered here; `ask`: one this host sends. */
+export interface Call {
+  readonly kind: 'turn' | 'serve' | 'ask';
+  /** The agent kind that handles or asks. */
+  readonly agent: string;
+  readonly envelope: Envelope;
+  /** Absent for events. */
+  readonly traits?: CapabilityTraits;
+  readonly mandate: VerifiedMandate;
+  /** Of the span that runs now; set by the tracing interceptor, sent along by asks. */
+  trace?: Trace | undefined;
+}
+export type Interceptor = (call: Call, next: () => Promise<unknown>) => Promise<unknown>;
+export type Chain = (call: Call, work: () => Promise<unknown>) => Promise<unknown>;
+
+export function composeChain(interceptors: readonly Interceptor[]): Chain {
+  return (call, work) => {
+    const step = (index: number): Promise<unknown> => {
+      const interceptor = interceptors[index];
+      return interceptor === undefined ? work() : interceptor(call, () => step(index + 1));
+    };
+    return step(0);
+  };
+}
+
+export function tracing(tracer: Tracer): Interceptor {
+  return (call, next) => {
+    const attributes = { 'aios.tenant': call.envelope.tenant, 'aios.task': call.envelope.task, 'aios.capability': call.envelope.capability, 'aios.agent': call.agent };
+    return tracer.span(`agent.${call.kind}`, { parent: call.trace ?? call.envelope.trace, attributes }, (trace) => {
+      call.trace = trace ?? call.envelope.trace;
+      return next();
+    });
+  };
+}
+
+export function metering(metrics: Metrics, clock: Clock): Interceptor {
+  return async (call, next) => {
+    const started = clock.monotonic();
+    const labels = { kind: call.kind, agent: call.agent, capability: call.envelope.capability };
+    try {
+      return await next();
+    } catch (error) {
+      metrics.count('aios_agent_failures_total', { ...labels, code: isAiosError(error) ? error.code : 'AIOS_AGENT_FAULT' });
+      throw error;
+    } finally {
+      metrics.observe('aios_agent_call_ms', clock.monotonic() - started, labels);
+    }
+  };
+}

@@ -1,0 +1,154 @@
+// Partitions: which of the 64 this host owns, and for how long.
+// Owns: membership, the fair share, taking and giving back, tenure. Renewal and self-fencing are inside the Leases port.
+// Never serves a partition without a lease; never keeps one it was told is lost. Others may assume: `onGained` runs before the first
+// delivery of a tenure, `onLost` after its last, and a partition given back by choice was drained first.
+
+import { PARTITIONS } from '../../contracts/address.ts';
+import type { Clock, Lease, Leases, Logger, Metrics, Random } from '../../contracts/ports.ts';
+import type { Tenure } from './turn.ts';
+
+export interface PartitionPorts {
+  readonly leases: Leases;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+export interface PartitionOptions {
+  readonly name: string;
+  readonly leaseMs: number;
+  readonly acquireStepMax: number;
+  /** Starts consuming; the returned function stops it and resolves when the running turns have ended or `patienceMs` has passed. */
+  readonly serve: (partition: number, tenure: Tenure) => Promise<(patienceMs: number) => Promise<void>>;
+  readonly drainMs: number;
+}
+export interface Partitions {
+  start(): Promise<void>;
+  /** Drains and gives back everything. */
+  stop(): Promise<void>;
+  readonly held: readonly number[];
+}
+
+interface Held {
+  readonly lease: Lease;
+  readonly stop: (patienceMs: number) => Promise<void>;
+}
+
+export const HOST_LEASE = 'host.';
+export const PARTITION_LEASE = 'partition.';
+
+export function createPartitions(ports: PartitionPorts, options: PartitionOptions): Partitions {
+  const { leases, clock, random, logger, metrics } = ports;
+  const held = new Map<number, Held>();
+  const stopping = new AbortController();
+  let membership: Lease | undefined;
+  let loop: Promise<void> | undefined;
+  let tick = Promise.resolve();
+
+  /** One look at who holds what, then at most a step towards the fair share. */
+  async function rebalance(): Promise<void> {
+    if (membership === undefined || membership.lost.aborted) membership = await leases.acquire(`${HOST_LEASE}${options.name}`, options.name, options.leaseMs);
+    const holders = await leases.holders();
+    const hosts = new Set([options.name]);
+    const taken = new Set<number>();
+    for (const [name, { owner }] of holders) {
+      if (name.startsWith(HOST_LEASE)) hosts.add(owner);
+      else if (name.startsWith(PARTITION_LEASE)) taken.add(Number(name.slice(PARTITION_LEASE.length)));
+    }
+    const share = Math.ceil(PARTITIONS / hosts.size);
+    if (held.size > share) return giveBack(held.size - share);
+    const free = Array.from({ length: PARTITIONS }, (_, partition) => partition).filter((partition) => !taken.has(partition) && !held.has(partition));
+    await take(shuffled(free, random).slice(0, Math.min(options.acquireStepMax, share - held.size)));
+  }
+
+  async function take(partitions: readonly number[]): Promise<void> {
+    for (const partition of partitions) {
+      if (stopping.signal.aborted) return;
+      const lease = await leases.acquire(`${PARTITION_LEASE}${partition}`, options.name, options.leaseMs);
+      if (lease === undefined || lease.lost.aborted) continue;
+      const stop = await options.serve(partition, tenureOf(lease));
+      held.set(partition, { lease, stop });
+      if (lease.lost.aborted) await lost(partition, lease);
+      else lease.lost.addEventListener('abort', () => void lost(partition, lease), { once: true });
+    }
+    metrics.gauge('aios_agent_partitions', held.size);
+  }
+
+  /** No patience: another host may own it already, and what runs here cannot be written any more. */
+  async function lost(partition: number, lease: Lease): Promise<void> {
+    const entry = held.get(partition);
+    if (entry?.lease !== lease) return;
+    held.delete(partition);
+    logger.warn({ partition, fence: lease.fence }, 'partition lost');
+    await entry.stop(0);
+  }
+
+  async function giveBack(count: number): Promise<void> {
+    const leaving = shuffled([...held.keys()], random).slice(0, count);
+    await Promise.all(leaving.map(release));
+    metrics.gauge('aios_agent_partitions', held.size);
+  }
+
+  async function release(partition: number): Promise<void> {
+    const entry = held.get(partition);
+    if (entry === undefined) return;
+    held.delete(partition);
+    await entry.stop(options.drainMs);
+    await entry.lease.release();
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      tick = rebalance().catch((error: unknown) => logger.warn({ error: error instanceof Error ? error.name : 'unknown' }, 'rebalance failed'));
+      await tick;
+      // A third of a lease's life, spread, so that hosts do not all reach for the same free partitions at once.
+      await clock.sleep((options.leaseMs / 3) * (0.75 + 0.5 * random.next()), stopping.signal);
+    }
+  }
+
+  return {
+    async start() {
+      await rebalance();
+      loop = run();
+    },
+    async stop() {
+      stopping.abort();
+      await loop;
+      await tick;
+      await Promise.all([...held.keys()].map(release));
+      await membership?.release();
+      membership = undefined;
+    },
+    get held() {
+      return [...held.keys()].sort((a, b) => a - b);
+    },
+  };
+}
+
+/** Of a lease. Listeners are few: one per running turn of the partition. */
+function tenureOf(lease: Lease): Tenure {
+  const listeners = new Set<() => void>();
+  lease.lost.addEventListener('abort', () => listeners.forEach((run) => run()), { once: true });
+  return {
+    fence: lease.fence,
+    get lost() {
+      return lease.lost.aborted;
+    },
+    onLost(run) {
+      listeners.add(run);
+      return () => listeners.delete(run);
+    },
+  };
+}
+
+/** The only host: no fence, no lease, never lost. */
+export const LEASELESS: Tenure = Object.freeze({ fence: undefined, lost: false, onLost: () => () => undefined });
+
+function shuffled<T>(items: readonly T[], random: Random): T[] {
+  const copy = [...items];
+  for (let i = copy.length - 1; i > 0; i--) {
+    const j = Math.floor(random.next() * (i + 1));
+    [copy[i], copy[j]] = [copy[j] as T, copy[i] as T];
+  }
+  return copy;
+}

@@ -1,0 +1,116 @@
+// The turn record: everything one turn leaves behind, written in one append under one fence.
+// Owns: its versioned shape, the dedup horizon, and the pure step from one record to the next.
+// Never does I/O. Others may assume: a record replaces the one before it (it holds the whole state, so recovery reads one record),
+// the outbox in it is that of the last turn only, and an id in `done` was handled and must never be handled again.
+
+import { z } from 'zod';
+import { fail } from '../../contracts/errors.ts';
+import { type Outcome, outcomeSchema } from '../../contracts/message.ts';
+import { decodeText, MESSAGE_BYTES_MAX, parseJson, parseValue, toBytes } from '../../contracts/parse.ts';
+
+/** How many handled ids an agent remembers. A message older than this many turns of its agent could run again; redelivery spans minutes, not 256 turns. */
+export const DONE_IDS_MAX = 256;
+/** How many of them keep their outcome for askers that come back; older ones are found in the outcome stream. */
+export const DONE_OUTCOMES_MAX = 16;
+export const EFFECTS_MAX = 64;
+export const TIMERS_MAX = 64;
+export const OUTBOX_MAX = 64;
+/** Below the largest message, so that headers and envelopes around it still fit. */
+export const RECORD_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
+const OUTCOME_BYTES_MAX = 64 * 1024;
+
+const letterReason = z.enum(['overflow', 'expired', 'malformed', 'policy', 'max-deliveries', 'unknown-kind', 'poison']);
+const doneSchema = z.strictObject({ id: z.string().max(96), outcome: outcomeSchema.optional(), letter: letterReason.optional() });
+const postSchema = z.strictObject({ id: z.string().max(96), subject: z.string().max(256), until: z.number().int(), text: z.string() });
+const timerChangeSchema = z.strictObject({ key: z.string().max(256), id: z.string().max(96), subject: z.string().max(256), at: z.number().int(), text: z.string() });
+const timersSchema = z.strictObject({ set: z.array(timerChangeSchema).max(TIMERS_MAX), cancel: z.array(z.string().max(256)).max(TIMERS_MAX) });
+
+const recordSchema = z.strictObject({
+  v: z.literal(1),
+  fence: z.number().int().nonnegative(),
+  turn: z.number().int().nonnegative(),
+  state: z.unknown().optional(),
+  done: z.array(doneSchema).max(DONE_IDS_MAX),
+  outbox: z.array(postSchema).max(OUTBOX_MAX),
+  timers: timersSchema.optional(),
+  effects: z.array(z.tuple([z.string().max(128), z.unknown()])).max(EFFECTS_MAX).optional(),
+});
+
+/** One handled message. No outcome: an event, or an outcome too old to keep here. */
+export type DoneEntry = z.infer<typeof doneSchema>;
+/** One message to publish after the append, under an id that is the same each time. */
+export type Post = z.infer<typeof postSchema>;
+export type TimerChange = z.infer<typeof timerChangeSchema>;
+export type TimerChanges = z.infer<typeof timersSchema>;
+export type TurnRecord = z.infer<typeof recordSchema>;
+
+export const EMPTY_RECORD: TurnRecord = Object.freeze({ v: 1, fence: 0, turn: 0, done: [], outbox: [] });
+
+/** What one turn changes. `state` and `effects` absent: as before. */
+export interface TurnResult {
+  readonly entry: DoneEntry;
+  readonly state?: unknown;
+  readonly outbox: readonly Post[];
+  readonly timers?: TimerChanges;
+  readonly effects?: readonly (readonly [string, unknown])[];
+}
+
+/** @throws AIOS_VERSION_UNKNOWN when a newer runtime wrote it, AIOS_INPUT_INVALID when it is damaged */
+export function parseRecord(data: Uint8Array): TurnRecord {
+  const value = parseJson(decodeText(data));
+  const version = (value as { v?: unknown } | null)?.v;
+  if (version !== 1) throw fail('AIOS_VERSION_UNKNOWN', `turn record version ${String(version)}`);
+  return parseValue(recordSchema, value);
+}
+
+/** @throws AIOS_INPUT_TOO_LARGE when the state does not fit one message */
+export function encodeRecord(record: TurnRecord): Uint8Array {
+  const bytes = toBytes(record);
+  if (bytes.byteLength > RECORD_BYTES_MAX) throw fail('AIOS_INPUT_TOO_LARGE', `the agent's record has ${bytes.byteLength} bytes, at most ${RECORD_BYTES_MAX}.`);
+  return bytes;
+}
+
+export const findDone = (record: TurnRecord, id: string): DoneEntry | undefined => record.done.find((entry) => entry.id === id);
+
+/** The record after a turn. */
+export function nextRecord(record: TurnRecord, fence: number, result: TurnResult): TurnRecord {
+  const state = 'state' in result ? result.state : record.state;
+  const effects = result.effects === undefined ? record.effects : [...(record.effects ?? []), ...result.effects.map(([key, value]): [string, unknown] => [key, value])].slice(-EFFECTS_MAX);
+  return {
+    v: 1,
+    fence,
+    turn: record.turn + 1,
+    ...(state === undefined ? {} : { state }),
+    done: compactDone([...record.done, result.entry]),
+    outbox: [...result.outbox],
+    ...(result.timers === undefined ? {} : { timers: result.timers }),
+    ...(effects === undefined ? {} : { effects }),
+  };
+}
+
+/** The record a new owner writes before it serves: only the fence changes, and with it the revision that an old owner would write on. */
+export const bumpFence = (record: TurnRecord, fence: number): TurnRecord => ({ ...record, fence });
+
+/** Newest last. Outcomes beyond the horizon or the byte budget lose their body, never their id; the newest keeps it always. */
+function compactDone(entries: readonly DoneEntry[]): DoneEntry[] {
+  const kept = entries.slice(-DONE_IDS_MAX);
+  let bytes = 0;
+  for (let i = kept.length - 1; i >= 0; i--) {
+    const entry = kept[i] as DoneEntry;
+    if (entry.outcome === undefined) continue;
+    const newest = i === kept.length - 1;
+    if (!newest && (kept.length - i > DONE_OUTCOMES_MAX || bytes > OUTCOME_BYTES_MAX)) kept[i] = { id: entry.id };
+    else bytes += outcomeSize(entry.outcome);
+  }
+  return kept;
+}
+
+const sizes = new WeakMap<Outcome, number>();
+/** Measured once: the same outcome objects stay in an active agent's record for many turns. */
+function outcomeSize(outcome: Outcome): number {
+  const known = sizes.get(outcome);
+  if (known !== undefined) return known;
+  const size = JSON.stringify(outcome).length;
+  sizes.set(outcome, size);
+  return size;
+}

@@ -1,0 +1,412 @@
+// The turn: load, dedup, handle, ONE append, publish, acknowledge. In this order and no other.
+// Owns: what happens to a delivery from the moment its agent is free until it is acknowledged, given back or dead-lettered.
+// Never acknowledges before the append; never writes after its tenure ended. Others may assume: a crash between any two steps
+// leads to redelivery, redelivery of a handled message publishes the same outcome again, and no handler runs twice to effect.
+
+import { ERRORS, type ErrorBody, fail, hasCode, isAiosError, toErrorBody } from '../../contracts/errors.ts';
+import type { CapabilityTraits } from '../../contracts/capability.ts';
+import type { VerifiedMandate } from '../../contracts/mandate.ts';
+import type { Envelope, Outcome } from '../../contracts/message.ts';
+import { parseValue } from '../../contracts/parse.ts';
+import type { DeadLetterReason, DeadLetters, MailboxDelivery, Metrics, Random, StateLog, Timers } from '../../contracts/ports.ts';
+import type { Receipt } from '../../contracts/receipt.ts';
+import { authorise } from './authority.ts';
+import type { Call } from './chain.ts';
+import type { Cell } from './cells.ts';
+import { type ContextPorts, type Gathered, openContext } from './context.ts';
+import { toBase64 } from './envelope.ts';
+import type { HostLimits } from './ports.ts';
+import { bumpFence, type DoneEntry, EMPTY_RECORD, encodeRecord, findDone, nextRecord, parseRecord, type Post, type TimerChanges, type TurnRecord, type TurnResult } from './record.ts';
+import { backoffMs, classify, createIntensity } from './supervision.ts';
+
+/** The time a host owns a partition. Leaseless hosts have no fence: nobody else may serve. */
+export interface Tenure {
+  readonly fence: number | undefined;
+  readonly lost: boolean;
+  /** Called once when the tenure ends while a turn runs; the returned function forgets it. */
+  onLost(run: () => void): () => void;
+}
+
+export interface TurnPorts extends ContextPorts {
+  readonly stateLog: StateLog;
+  readonly deadLetters: DeadLetters;
+  readonly metrics: Metrics;
+  readonly random: Random;
+  readonly timers: Timers | undefined;
+  readonly limits: HostLimits;
+  /** Told about every fault that the agent's supervision does not keep to itself. */
+  readonly onEscalation: (agent: string, id: string, thrown: unknown) => void;
+}
+
+export interface Turn {
+  readonly cell: Cell;
+  readonly delivery: MailboxDelivery;
+  readonly envelope: Envelope;
+  readonly tenure: Tenure;
+}
+
+type Plan = { readonly kind: 'commit'; readonly result: TurnResult } | { readonly kind: 'retry'; readonly delayMs: number } | { readonly kind: 'refuse'; readonly entry: DoneEntry };
+
+/** Never rejects: whatever happens ends in ack, nak or term. */
+export async function runTurn(host: TurnPorts, turn: Turn): Promise<void> {
+  for (let conflicts = 0; ; conflicts++) {
+    try {
+      return await tryTurn(host, turn);
+    } catch (error) {
+      // After any failed step the stored revision is in doubt (an append may have arrived although its answer did not): load again.
+      turn.cell.record = undefined;
+      if (hasCode(error, 'AIOS_STATE_CONFLICT') && conflicts < host.limits.conflictsMax) continue;
+      return giveBack(host, turn, error);
+    }
+  }
+}
+
+async function tryTurn(host: TurnPorts, turn: Turn): Promise<void> {
+  const record = await activate(host, turn);
+  const done = findDone(record, turn.envelope.id);
+  if (done !== undefined) {
+    host.metrics.count('aios_agent_redeliveries_total', { agent: turn.cell.address.kind });
+    return conclude(host, turn, done);
+  }
+  const plan = await decide(host, turn, record);
+  if (plan.kind === 'retry') return turn.delivery.nak(plan.delayMs);
+  if (plan.kind === 'refuse') return conclude(host, turn, plan.entry);
+  return conclude(host, turn, await commit(host, turn, record, plan.result));
+}
+
+// ---- load
+
+/** The agent's record, loaded once per tenure. A new owner writes its fence before it serves, and sends what the last turn left unsent. */
+async function activate(host: TurnPorts, { cell, tenure }: Turn): Promise<TurnRecord> {
+  holdTenure(tenure);
+  if (cell.record === undefined || cell.fence !== tenure.fence) await load(host, cell, tenure);
+  if (!cell.outboxSent) await sendOutbox(host, cell);
+  return cell.record as TurnRecord;
+}
+
+async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> {
+  cell.record = undefined;
+  const stored = await host.stateLog.read(cell.stateSubject);
+  let record = stored === undefined ? EMPTY_RECORD : parseRecord(stored.data);
+  let revision = stored?.revision ?? 0;
+  if (tenure.fence !== undefined && stored !== undefined) {
+    if (record.fence > tenure.fence) throw fail('AIOS_FENCED', `fence ${tenure.fence}, the record has ${record.fence}.`);
+    if (record.fence < tenure.fence) {
+      record = bumpFence(record, tenure.fence);
+      holdTenure(tenure);
+      revision = await host.stateLog.append(cell.stateSubject, revision, encodeRecord(record));
+    }
+  }
+  cell.record = record;
+  cell.revision = revision;
+  cell.fence = tenure.fence;
+  cell.outboxSent = record.outbox.length === 0 && record.timers === undefined;
+}
+
+function holdTenure(tenure: Tenure): void {
+  if (tenure.lost) throw fail('AIOS_FENCED', 'the lease is lost.');
+}
+
+// ---- handle
+
+async function decide(host: TurnPorts, turn: Turn, record: TurnRecord): Promise<Plan> {
+  const { cell, envelope, delivery } = turn;
+  const now = host.clock.now();
+  if (delivery.attempt > host.limits.deliveriesMax) return give(turn, fail('AIOS_AGENT_FAULT', `delivered ${delivery.attempt} times.`), 'max-deliveries');
+  if (now >= envelope.deadline) return give(turn, fail('AIOS_DEADLINE_EXCEEDED'), 'expired');
+  if (now < cell.stoppedUntil) return stopped(turn, cell.stoppedUntil - now);
+  const target = targetOf(turn);
+  if (target === undefined) return give(turn, fail('AIOS_CAPABILITY_UNKNOWN', `${cell.address.kind} does not handle ${envelope.capability}.`), 'unknown-kind');
+  let mandate: VerifiedMandate;
+  try {
+    mandate = authorise(host.mandates, envelope, target.traits);
+  } catch (error) {
+    // Not appended: who cannot show a mandate must not be able to write into an agent's record.
+    return { kind: 'refuse', entry: entryOf(turn, { error: toErrorBody(error) }, 'policy') };
+  }
+  return handle(host, turn, record, target, mandate);
+}
+
+interface Target {
+  /** Absent for events. */
+  readonly traits: CapabilityTraits | undefined;
+  readonly run: (context: never) => Promise<unknown> | unknown;
+  readonly parseOutput: (output: unknown) => unknown;
+}
+
+function targetOf({ cell, envelope }: Turn): Target | undefined {
+  const { handlers, events } = cell.kind.definition;
+  const handler = handlers.get(envelope.capability);
+  if (handler !== undefined) {
+    const { capability } = handler;
+    return { traits: capability, run: (context) => handler.handle(parseValue(capability.input, envelope.input), context), parseOutput: (output) => parseOutput(capability.output, output) };
+  }
+  const listener = events?.get(envelope.capability);
+  if (listener === undefined) return undefined;
+  return { traits: undefined, run: (context) => listener.handle(parseValue(listener.event.payload, envelope.input), context), parseOutput: () => undefined };
+}
+
+/** An answer that does not match the agent's own schema is the agent's fault, not the caller's. */
+export function parseOutput<T>(schema: Parameters<typeof parseValue<T>>[0], output: unknown): T {
+  try {
+    return parseValue(schema, output);
+  } catch (cause) {
+    throw fail('AIOS_AGENT_FAULT', 'its answer does not match the schema.', { cause });
+  }
+}
+
+async function handle(host: TurnPorts, turn: Turn, record: TurnRecord, target: Target, mandate: VerifiedMandate): Promise<Plan> {
+  const { cell, envelope, tenure } = turn;
+  const { definition } = cell.kind;
+  const started = host.clock.monotonic();
+  const call: Call = { kind: 'turn', agent: definition.kind, envelope, mandate, ...(target.traits === undefined ? {} : { traits: target.traits }) };
+  const state = definition.state === undefined ? undefined : draftOf(turn, record);
+  const opened = openContext(host, { call, deadline: envelope.deadline, state, self: cell.address, effectsAllowed: target.traits?.effects ?? [], knownEffects: record.effects ?? [] });
+  const bounds = boundTurn(host, turn, opened.abort);
+  const forget = tenure.onLost(opened.abort);
+  const facts = (): TurnFacts => ({ gathered: opened.gathered, ms: host.clock.monotonic() - started });
+  try {
+    const output = await Promise.race([host.chain(call, async () => target.parseOutput(await target.run(opened.context as never))), bounds.expired]);
+    const changed = definition.state === undefined ? {} : { state: parseState(turn, opened.context.state) };
+    return { kind: 'commit', result: resultOf(host, turn, { output }, facts(), changed) };
+  } catch (error) {
+    return afterFailure(host, turn, error, facts());
+  } finally {
+    bounds.cancel();
+    forget();
+    opened.close();
+  }
+}
+
+const nothing = (): void => undefined;
+
+interface TurnFacts {
+  readonly gathered: Gathered;
+  readonly ms: number;
+}
+
+/** Rejects when the deadline passes, and tells the context first, so that asks in flight stop. */
+function boundTurn(host: TurnPorts, { envelope }: Turn, abort: () => void): { readonly expired: Promise<never>; cancel(): void } {
+  let cancel = nothing;
+  const expired = new Promise<never>((_, reject) => {
+    cancel = host.clock.after(Math.max(0, envelope.deadline - host.clock.now()), () => {
+      abort();
+      reject(fail('AIOS_DEADLINE_EXCEEDED'));
+    });
+  });
+  return { expired, cancel: () => cancel() };
+}
+
+/** A copy that the handler may change; the record's own stays as it was stored. */
+function draftOf({ cell }: Turn, record: TurnRecord): unknown {
+  const { state, initial } = cell.kind.definition;
+  if (record.state === undefined) return initial?.();
+  return state === undefined ? undefined : parseOutput(state, structuredClone(record.state));
+}
+
+function parseState({ cell }: Turn, draft: unknown): unknown {
+  const { state } = cell.kind.definition;
+  return state === undefined ? undefined : structuredClone(parseOutput(state, draft));
+}
+
+// ---- what a failure means
+
+function afterFailure(host: TurnPorts, turn: Turn, thrown: unknown, facts: TurnFacts): Plan {
+  if (turn.tenure.lost) throw fail('AIOS_FENCED', 'the lease was lost while the turn ran.');
+  const late = host.clock.now() >= turn.envelope.deadline;
+  const kind = late && isAiosError(thrown) ? 'invalid' : classify(thrown);
+  if (kind === 'fault') return afterFault(host, turn, thrown, facts);
+  if (kind === 'transient') {
+    const delayMs = backoffMs(turn.cell.kind.supervision, turn.delivery.attempt, host.random.next());
+    if (mayTryAgain(host, turn, delayMs)) return { kind: 'retry', delayMs };
+  }
+  return giveGathered(turn, toErrorBody(thrown), facts, isEvent(turn) ? eventLetter(thrown) : undefined);
+}
+
+/** Events have nobody else to take over, so they are tried until the delivery limit; asks leave room for the next rung. */
+function mayTryAgain(host: TurnPorts, turn: Turn, delayMs: number): boolean {
+  const inTime = host.clock.now() + delayMs < turn.envelope.deadline;
+  return inTime && (isEvent(turn) || turn.delivery.attempt < host.limits.transientTriesMax);
+}
+
+function afterFault(host: TurnPorts, turn: Turn, thrown: unknown, facts: TurnFacts): Plan {
+  const { cell, envelope } = turn;
+  const { supervision } = cell.kind;
+  const agent = cell.address.kind;
+  host.metrics.count('aios_agent_faults_total', { agent });
+  host.logger.warn({ agent, id: cell.address.id, task: envelope.task, attempt: turn.delivery.attempt, error: nameOf(thrown) }, 'agent fault');
+  const faults = (cell.faults?.get(envelope.id) ?? 0) + 1;
+  (cell.faults ??= new Map()).set(envelope.id, faults);
+  restart(host, turn);
+  const poison = faults >= supervision.faultsMax || turn.delivery.attempt >= supervision.faultsMax + host.limits.transientTriesMax;
+  const gaveUp = supervision.onFault === 'stop' || supervision.onFault === 'escalate';
+  if (supervision.onFault === 'escalate' || poison) host.onEscalation(agent, cell.address.id, thrown);
+  const delayMs = backoffMs(supervision, faults, host.random.next());
+  if (!poison && !gaveUp && host.clock.now() + delayMs < envelope.deadline) return { kind: 'retry', delayMs };
+  cell.faults.delete(envelope.id);
+  return giveGathered(turn, toErrorBody(fail('AIOS_AGENT_FAULT', `after ${faults} tries.`)), facts, 'poison');
+}
+
+/** `resume` keeps what the agent has in memory; everything else makes it load its state again. */
+function restart(host: TurnPorts, { cell }: Turn): void {
+  const { supervision } = cell.kind;
+  if (supervision.onFault === 'resume') return;
+  cell.record = undefined;
+  cell.intensity ??= createIntensity(supervision);
+  host.metrics.count('aios_agent_restarts_total', { agent: cell.address.kind });
+  if (!cell.intensity.allow(host.clock.now())) cell.stoppedUntil = host.clock.now() + supervision.withinMs;
+}
+
+/** A stopped agent answers asks at once, so that the ladder goes on; events wait in the mailbox. */
+function stopped(turn: Turn, leftMs: number): Plan {
+  if (isEvent(turn)) return { kind: 'retry', delayMs: leftMs };
+  return give(turn, fail('AIOS_AGENT_FAULT', 'it was restarted too often and is stopped for a while.', { retryAfterMs: leftMs }), undefined);
+}
+
+const isEvent = ({ cell, envelope }: Turn): boolean => !cell.kind.definition.handlers.has(envelope.capability) && cell.kind.definition.events?.has(envelope.capability) === true;
+
+function eventLetter(thrown: unknown): DeadLetterReason {
+  if (!isAiosError(thrown)) return 'poison';
+  if (thrown.code === 'AIOS_DEADLINE_EXCEEDED') return 'expired';
+  if (thrown.code.startsWith('AIOS_INPUT_')) return 'malformed';
+  return ERRORS[thrown.code].blame === 'policy' ? 'policy' : 'max-deliveries';
+}
+
+const nameOf = (thrown: unknown): string => (isAiosError(thrown) ? thrown.code : thrown instanceof Error ? thrown.name : typeof thrown);
+
+// ---- what a turn leaves behind
+
+const NOTHING: Gathered = Object.freeze({ receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map() });
+
+const give = (turn: Turn, thrown: unknown, letter: DeadLetterReason | undefined): Plan => giveGathered(turn, toErrorBody(thrown), { gathered: NOTHING, ms: 0 }, letter);
+
+/** A failure that is final: it is the outcome, nothing of the draft is kept, what was spent is still counted. */
+function giveGathered(turn: Turn, error: ErrorBody, facts: TurnFacts, letter: DeadLetterReason | undefined): Plan {
+  return { kind: 'commit', result: { entry: entryOf(turn, { error }, letter, facts), outbox: [] } };
+}
+
+function resultOf(host: TurnPorts, turn: Turn, answer: { readonly output: unknown }, facts: TurnFacts, changed: { readonly state?: unknown }): TurnResult {
+  const { gathered } = facts;
+  const timers = timersOf(gathered);
+  if (timers !== undefined && host.timers === undefined) throw fail('AIOS_CONFIG_INVALID', 'this host has no durable timers.');
+  return {
+    entry: entryOf(turn, answer, undefined, facts),
+    ...changed,
+    outbox: gathered.posts,
+    ...(timers === undefined ? {} : { timers }),
+    ...(gathered.effects.size === 0 ? {} : { effects: [...gathered.effects] }),
+  };
+}
+
+function entryOf(turn: Turn, answer: { readonly output: unknown } | { readonly error: ErrorBody }, letter?: DeadLetterReason, facts: TurnFacts = { gathered: NOTHING, ms: 0 }): DoneEntry {
+  const { envelope } = turn;
+  const marked = letter === undefined ? {} : { letter };
+  if (isEvent(turn)) return { id: envelope.id, ...marked };
+  const receipts = [turnReceipt(turn, facts), ...facts.gathered.receipts];
+  const head = { v: 1 as const, id: envelope.id, task: envelope.task, tenant: envelope.tenant, receipts, costMicroUsd: facts.gathered.costMicroUsd };
+  if ('error' in answer) return { id: envelope.id, outcome: { ...head, status: 'failed', error: { ...answer.error } }, ...marked };
+  const { effect } = facts.gathered;
+  return { id: envelope.id, outcome: { ...head, status: 'done', output: answer.output, ...(effect === undefined ? {} : { effect }) }, ...marked };
+}
+
+function turnReceipt({ cell, envelope, tenure }: Turn, { gathered, ms }: TurnFacts): Receipt {
+  return { kind: 'turn', agent: cell.address.kind, capability: envelope.capability, rung: envelope.rung, fence: tenure.fence ?? 0, ms: Math.max(0, Math.round(ms * 100) / 100), local: [...gathered.notes] };
+}
+
+function timersOf({ timers }: Gathered): TimerChanges | undefined {
+  if (timers.size === 0) return undefined;
+  const set = [...timers.values()].filter((change) => change !== undefined);
+  return { set, cancel: [...timers].filter(([, change]) => change === undefined).map(([key]) => key) };
+}
+
+// ---- the one append, and what follows it
+
+async function commit(host: TurnPorts, turn: Turn, record: TurnRecord, result: TurnResult): Promise<DoneEntry> {
+  const { cell, tenure } = turn;
+  const fence = tenure.fence ?? record.fence;
+  const { next, bytes } = encodeNext(turn, record, fence, result);
+  holdTenure(tenure);
+  const revision = await host.stateLog.append(cell.stateSubject, cell.revision, bytes);
+  cell.revision = revision;
+  cell.record = next;
+  cell.outboxSent = next.outbox.length === 0 && next.timers === undefined;
+  cell.faults?.delete(turn.envelope.id);
+  return next.done.at(-1) as DoneEntry;
+}
+
+/** A state that outgrew a message fails this turn and keeps the state before it. */
+function encodeNext(turn: Turn, record: TurnRecord, fence: number, result: TurnResult): { readonly next: TurnRecord; readonly bytes: Uint8Array } {
+  const next = nextRecord(record, fence, result);
+  try {
+    return { next, bytes: encodeRecord(next) };
+  } catch (error) {
+    const smaller = nextRecord(record, fence, { entry: entryOf(turn, { error: toErrorBody(error) }, isEvent(turn) ? 'poison' : undefined), outbox: [] });
+    return { next: smaller, bytes: encodeRecord(smaller) };
+  }
+}
+
+/** Everything that makes the turn known. Each step may have happened already; each is harmless when it happens again. */
+async function conclude(host: TurnPorts, turn: Turn, entry: DoneEntry): Promise<void> {
+  if (!turn.cell.outboxSent) await sendOutbox(host, turn.cell);
+  if (entry.letter !== undefined) await addLetter(host, turn.delivery, entry.letter, codeOf(entry), turn.envelope);
+  const outcome = entry.outcome ?? (await olderOutcome(host, turn));
+  if (outcome !== undefined) await host.outcomes.publish(outcome as Outcome);
+  await turn.delivery.ack();
+}
+
+const codeOf = ({ outcome, letter }: DoneEntry): string => (outcome?.status === 'failed' ? outcome.error.code : letter === 'expired' ? 'AIOS_DEADLINE_EXCEEDED' : 'AIOS_AGENT_FAULT');
+
+async function olderOutcome(host: TurnPorts, turn: Turn): Promise<Outcome | undefined> {
+  if (isEvent(turn)) return undefined;
+  const { tenant, task, id } = turn.envelope;
+  return host.outcomes.find(tenant, task, id);
+}
+
+async function sendOutbox(host: TurnPorts, cell: Cell): Promise<void> {
+  const record = cell.record as TurnRecord;
+  for (const post of record.outbox) await sendPost(host, post);
+  for (const change of record.timers?.set ?? []) {
+    await host.timers?.schedule({ key: change.key, subject: change.subject, at: change.at, messageId: change.id, data: encoder.encode(change.text) });
+  }
+  for (const key of record.timers?.cancel ?? []) await host.timers?.cancel(key);
+  cell.outboxSent = true;
+}
+
+const encoder = new TextEncoder();
+
+/** A receiver whose mailbox is full holds its senders back until the message expires; then a person sees it. */
+async function sendPost(host: TurnPorts, post: Post): Promise<void> {
+  const data = encoder.encode(post.text);
+  try {
+    await host.mailboxes.publish(post.subject, data, { messageId: post.id });
+  } catch (error) {
+    if (!hasCode(error, 'AIOS_MAILBOX_FULL') || host.clock.now() < post.until) throw error;
+    const { tenant, task } = JSON.parse(post.text) as Envelope;
+    await host.deadLetters.add({ tenant, task, reason: 'overflow', code: 'AIOS_MAILBOX_FULL', subject: post.subject, attempts: 1, data: toBase64(data) });
+  }
+}
+
+// ---- back to the mailbox, or to the dead letters
+
+function giveBack(host: TurnPorts, turn: Turn, error: unknown): void {
+  const { cell, delivery, envelope } = turn;
+  const fenced = hasCode(error, 'AIOS_FENCED');
+  if (fenced) host.metrics.count('aios_fences_refused_total', { agent: cell.address.kind });
+  else host.logger.warn({ agent: cell.address.kind, task: envelope.task, attempt: delivery.attempt, error: nameOf(error) }, 'turn given back');
+  delivery.nak(backoffMs(cell.kind.supervision, delivery.attempt, host.random.next()));
+}
+
+export async function addLetter(host: Pick<TurnPorts, 'deadLetters' | 'metrics'>, delivery: MailboxDelivery, reason: DeadLetterReason, code: string, envelope?: Envelope, tenant = envelope?.tenant ?? 'unknown'): Promise<void> {
+  const trace = envelope?.trace?.traceparent;
+  await host.deadLetters.add({
+    tenant,
+    reason,
+    code,
+    subject: delivery.subject,
+    attempts: delivery.attempt,
+    data: toBase64(delivery.data),
+    ...(envelope === undefined ? {} : { task: envelope.task }),
+    ...(trace === undefined ? {} : { trace }),
+  });
+  host.metrics.count('aios_dead_letters_total', { reason });
+}
