@@ -3,6 +3,7 @@
 // Never holds behaviour beyond pure functions of input and output. Others may assume: a definition is inert and frozen.
 
 import type { z } from 'zod';
+import type { ProposedEffect } from './message.ts';
 import type { Facts } from './verdict.ts';
 import { type CapabilityId, parseCapabilityId } from './ids.ts';
 
@@ -43,7 +44,7 @@ export interface Capability<I = unknown, O = unknown> extends CapabilityTraits {
   readonly input: z.ZodType<I>;
   readonly output: z.ZodType<O>;
   /** The only thing policies see of an outcome: typed values, never content. */
-  readonly facts: (seen: { readonly input: I; readonly output: O }) => Facts;
+  readonly facts: (seen: { readonly input: I; readonly output: O; readonly effect?: ProposedEffect | undefined }) => Facts;
   /** One line for the person who looks at the task; must hold no personal data. */
   readonly summary: (input: I) => string;
   /** The agent instance that handles this input: the task itself unless state is shared between tasks. */

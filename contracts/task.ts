@@ -76,6 +76,7 @@ export interface MemberOutcome {
   readonly costMicroUsd: number;
   readonly mandate?: string;
   readonly reservation?: string;
+  readonly reservedMicroUsd?: number;
 }
 
 export const TASK_STATES = ['queued', 'running', 'waiting', 'committing', 'done', 'refused', 'failed', 'cancelled'] as const;

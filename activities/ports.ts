@@ -1,0 +1,27 @@
+// What the hands of the governing workflow need: ports only, handed in by the composition root.
+// Owns: the list. Never opens anything. Others may assume: an activity touches nothing that is not named here.
+
+import type { Budgets, CapabilityRegistry, Clock, Dispatcher, Effects, Ledger, Logger, Mandates, Metrics, Outcomes, PolicyStore, TaskDirectory, Tracer, WaitTokens } from '../contracts/ports.ts';
+
+export interface ActivityPorts {
+  readonly budgets: Budgets;
+  readonly mandates: Mandates;
+  readonly dispatcher: Dispatcher;
+  readonly outcomes: Outcomes;
+  readonly ledger: Ledger;
+  readonly effects: Effects;
+  readonly policies: PolicyStore;
+  readonly registry: CapabilityRegistry;
+  readonly directory: TaskDirectory;
+  readonly tokens: WaitTokens;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly tracer: Tracer;
+  /** Deterministic and unguessable: the same attempt always has the same envelope id, on every brain. */
+  readonly envelopeId: (tenant: string, task: string, attempt: number, rung: string) => string;
+  /** Verifies a signed decision token. */
+  readonly decisionToken: (claim: { readonly tenant: string; readonly task: string; readonly action: string; readonly by: string; readonly decision: string }, token: string) => boolean;
+  /** Told when a workflow leaves the fast lane, so that the next group need not wait for it. */
+  readonly leftFastLane: (workflowId: string) => void;
+}

@@ -1,0 +1,105 @@
+// Settlement of a whole group at once: intents, effects, decision records, budgets; each batched, in that order.
+// Owns: "intent stands before effect, outcome after" and that a task settled once is settled for ever.
+// Never applies an effect whose intent is not on disk. Never writes content into the ledger: digests, facts, counters.
+// Others may assume: run again after a crash at any point it applies nothing twice and returns the first decision's anchor.
+
+import { digestOf, digestOfText } from '../contracts/canonical.ts';
+import { ERRORS, isAiosError } from '../contracts/errors.ts';
+import type { SettleArgs, SettledGroup, SettledMember, SettleMember } from '../contracts/governed.ts';
+import type { DecisionRecord, IntentRecord, LedgerRecord } from '../contracts/record.ts';
+import type { AppliedEffect, HumanDecision, LedgerAnchor } from '../contracts/task.ts';
+import { bodyOf } from './judge.ts';
+import type { ActivityPorts } from './ports.ts';
+
+/** What became of one member's effect: applied (now or earlier), refused by the system of record, or there was none. */
+interface Effected {
+  readonly member: SettleMember;
+  readonly effect?: AppliedEffect;
+  readonly refused?: ReturnType<typeof bodyOf>;
+  readonly earlier?: LedgerAnchor;
+}
+
+export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promise<SettledGroup> {
+  const earlier = await Promise.all(args.members.map((member) => ports.ledger.decision(member.taskId)));
+  const fresh = args.members.filter((_member, i) => earlier[i] === undefined);
+  const intents = fresh.flatMap((member) => (member.effect === undefined ? [] : [intentOf(args, member)]));
+  if (intents.length > 0) await ports.ledger.append(intents);
+  const effected = await Promise.all(args.members.map((member, i) => applied(ports, args, member, earlier[i])));
+  const anchors = await record(ports, args, effected);
+  await close(ports, args);
+  return { members: effected.map((one) => settledOf(one, anchors)) };
+}
+
+/** An effect runs again under its key and answers the same; a refusal is an answer, everything else is tried again. */
+async function applied(ports: ActivityPorts, args: SettleArgs, member: SettleMember, earlier: LedgerAnchor | undefined): Promise<Effected> {
+  const base = { member, ...(earlier === undefined ? {} : { earlier }) };
+  if (member.effect === undefined) return base;
+  try {
+    return { ...base, effect: await ports.effects.apply(args.tenant, member.effect) };
+  } catch (thrown) {
+    if (!isAiosError(thrown) || ERRORS[thrown.code].retry !== 'never') throw thrown;
+    return { ...base, refused: bodyOf(thrown), effect: { kind: member.effect.kind, key: member.effect.key, applied: false, detail: thrown.code } };
+  }
+}
+
+/** One append for the group: what happened to each effect, and each decision. */
+async function record(ports: ActivityPorts, args: SettleArgs, effected: readonly Effected[]): Promise<ReadonlyMap<string, LedgerAnchor>> {
+  const records: LedgerRecord[] = [];
+  const at = new Map<string, number>();
+  for (const one of effected) {
+    if (one.earlier !== undefined) continue;
+    if (one.effect !== undefined) records.push({ kind: 'effect', tenant: args.tenant, task: one.member.taskId, effectKind: one.effect.kind, effectKey: one.effect.key, applied: one.effect.applied, detail: (one.effect.detail ?? '').slice(0, 96) });
+    at.set(one.member.taskId, records.length);
+    records.push(decisionOf(ports, args, one));
+  }
+  const anchors = records.length === 0 ? [] : await ports.ledger.append(records);
+  const found = new Map<string, LedgerAnchor>();
+  for (const [task, i] of at) {
+    const anchor = anchors[i];
+    if (anchor !== undefined) found.set(task, anchor);
+  }
+  return found;
+}
+
+async function close(ports: ActivityPorts, args: SettleArgs): Promise<void> {
+  const settle = args.members.flatMap((member) => member.settle);
+  await Promise.all([
+    settle.length === 0 ? Promise.resolve() : ports.budgets.settle(settle),
+    ...args.left.map((one) => ports.directory.moved(args.tenant, one.taskId, one.workflowId)),
+  ]);
+  for (const member of args.members) ports.metrics.count('aios_tasks_total', { capability: args.capability, state: member.state });
+}
+
+function settledOf(one: Effected, anchors: ReadonlyMap<string, LedgerAnchor>): SettledMember {
+  const ledger = one.earlier ?? anchors.get(one.member.taskId);
+  if (ledger === undefined) throw new Error('a settled task has an anchor');
+  return { taskId: one.member.taskId, ledger, ...(one.effect === undefined ? {} : { effect: one.effect }), ...(one.refused === undefined ? {} : { error: one.refused }) };
+}
+
+function intentOf(args: SettleArgs, member: SettleMember): IntentRecord {
+  const effect = member.effect ?? { kind: '', key: '', amountMicroUsd: 0, params: {} };
+  return { kind: 'intent', tenant: args.tenant, task: member.taskId, effectKind: effect.kind, effectKey: effect.key, amountMicroUsd: effect.amountMicroUsd, actionDigest: digestOf(effect) };
+}
+
+function decisionOf(ports: ActivityPorts, args: SettleArgs, one: Effected): DecisionRecord {
+  const { member } = one;
+  const error = one.refused ?? member.error;
+  return {
+    kind: 'decision', tenant: args.tenant, task: member.taskId, capability: args.capability, workflowId: args.workflowId, runId: args.runId, principal: member.principal,
+    state: one.refused === undefined ? member.state : 'failed', rung: member.rung, degraded: member.degraded, inputDigest: member.inputDigest, bundle: args.bundle,
+    verdicts: member.verdicts, facts: member.facts, receipts: member.receipts, costMicroUsd: member.costMicroUsd, reservedMicroUsd: member.reservedMicroUsd,
+    latencyMs: Math.max(0, ports.clock.now() - member.acceptedAt),
+    ...(member.output === undefined ? {} : { outputDigest: digestOf(member.output) }),
+    ...(member.mandate === undefined ? {} : { mandateDigest: member.mandate }),
+    ...(one.effect === undefined ? {} : { effect: one.effect }),
+    ...(member.human === undefined ? {} : { human: withoutWords(member.human) }),
+    ...(member.feedback === undefined ? {} : { feedbackDigest: digestOfText(member.feedback) }),
+    ...(error === undefined ? {} : { error: error.code }),
+  };
+}
+
+/** A person's reason is free text: it stays in the workflow, where erasing a key erases it. */
+function withoutWords(human: HumanDecision): HumanDecision {
+  const { reason: _words, ...rest } = human;
+  return rest;
+}

@@ -1,0 +1,286 @@
+// One member of a governing workflow as a state machine of pure functions: what is known, and what comes next.
+// Owns: the order of decisions (admit, dispatch, commit), the walk down the ladder, and what a member takes along when it leaves.
+// Never calls Temporal, never reads a clock: `now` is an argument. Members never see each other.
+// Others may assume: every step either ends a member or moves strictly down its ladder, so every member ends.
+
+import type { PolicySlice } from '../contracts/bundle.ts';
+import type { Rung } from '../contracts/capability.ts';
+import { ERRORS, type ErrorBody, type ErrorCode } from '../contracts/errors.ts';
+import type { DispatchMember, OpenedMember, Rechecked, SettledMember, SettleMember } from '../contracts/governed.ts';
+import type { SettleRequest } from '../contracts/ports.ts';
+import type { Receipt } from '../contracts/receipt.ts';
+import type { ApprovalResult, HumanDecision, MemberOutcome, ResumePoint, TaskMember, TaskResult } from '../contracts/task.ts';
+import type { Action, Facts, PolicyRequest, Verdict } from '../contracts/verdict.ts';
+import { decide } from '../policies/evaluate.ts';
+import { humanApproval } from '../policies/ladder.ts';
+
+export type Escalation = Extract<Verdict, { kind: 'escalate' }>;
+export type Ending = SettleMember['state'];
+export type Next =
+  | { readonly at: 'dispatch' }
+  | { readonly at: 'await' }
+  | { readonly at: 'approval'; readonly verdict: Escalation }
+  | { readonly at: 'end'; readonly state: Ending; readonly error?: ErrorBody };
+
+export interface Run {
+  readonly member: TaskMember;
+  readonly summary: string;
+  readonly inputDigest: string;
+  readonly attempt: number;
+  readonly rung: Rung;
+  readonly degraded: readonly string[];
+  readonly verdicts: readonly Verdict[];
+  readonly receipts: readonly Receipt[];
+  readonly spentMicroUsd: number;
+  /** Reservations that are still open, with what their attempt spent. */
+  readonly open: readonly SettleRequest[];
+  readonly reservedMicroUsd: number;
+  readonly approved: boolean;
+  readonly outcome?: MemberOutcome;
+  readonly mandate?: string;
+  readonly human?: HumanDecision;
+  readonly feedback?: string;
+  readonly next: Next;
+}
+/** What every step looks at besides the member: the pinned policy and the clock. */
+export interface Scene {
+  readonly tenant: string;
+  readonly capability: string;
+  readonly slice: PolicySlice;
+  readonly now: number;
+}
+
+/** Receipts kept per task; what a failed attempt saw counts as much as what the last one saw. */
+const RECEIPTS_MAX = 128;
+
+/** A member as it enters: refused input ends at once, a leaver goes on where it stood, everybody else is admitted or not. */
+export function begin(scene: Scene, member: TaskMember, opened: OpenedMember, resume?: ResumePoint): Run {
+  const base: Run = {
+    member: opened.member ?? member,
+    summary: opened.summary,
+    inputDigest: opened.inputDigest,
+    attempt: resume?.attempt ?? 1,
+    rung: resume?.rung ?? scene.slice.capability.ladder[0] ?? 'human',
+    degraded: resume?.degraded ?? [],
+    verdicts: resume?.verdicts ?? [],
+    receipts: resume?.receipts ?? [],
+    spentMicroUsd: resume?.spentMicroUsd ?? 0,
+    open: reservationOf(scene.tenant, resume?.settled),
+    reservedMicroUsd: 0,
+    approved: false,
+    ...(resume?.settled === undefined ? {} : { outcome: resume.settled }),
+    ...(resume?.settled?.mandate === undefined ? {} : { mandate: resume.settled.mandate }),
+    next: { at: 'dispatch' },
+  };
+  if (opened.refused !== undefined) return end(base, 'failed', opened.refused);
+  if (resume === undefined) return admitted(scene, base);
+  if (resume.at === 'await') return { ...base, next: { at: 'await' } };
+  if (resume.at === 'redispatch') return dispatchable(scene, base);
+  const last = base.verdicts.at(-1);
+  return last?.kind === 'escalate' ? { ...base, next: { at: 'approval', verdict: last } } : dispatchable(scene, base);
+}
+
+function admitted(scene: Scene, run: Run): Run {
+  const verdict = decide(scene.slice, request(scene, run, 'admit'));
+  const seen = noted(run, verdict);
+  if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
+  if (verdict.kind === 'escalate') return { ...seen, next: { at: 'approval', verdict } };
+  if (verdict.kind === 'degrade') return descend(scene, seen, 'admit', verdict.rung);
+  return dispatchable(scene, seen);
+}
+
+/** Work may go out on this rung, or the next one is tried. */
+export function dispatchable(scene: Scene, run: Run): Run {
+  if (run.rung === 'human') return { ...run, next: { at: 'approval', verdict: humanVerdict(scene, 'The ladder ended: a person answers.') } };
+  if (run.member.deadline <= scene.now) return end(run, 'failed', errorOf('AIOS_DEADLINE_EXCEEDED'));
+  const verdict = decide(scene.slice, request(scene, run, 'dispatch'));
+  const seen = noted(run, verdict);
+  if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
+  if (verdict.kind === 'escalate') return { ...seen, next: { at: 'approval', verdict } };
+  if (verdict.kind === 'degrade') return descend(scene, seen, 'dispatch', verdict.rung);
+  return { ...seen, next: { at: 'dispatch' } };
+}
+
+/** What came back from one attempt. */
+export function arrived(scene: Scene, run: Run, outcome: MemberOutcome): Run {
+  const held = received(scene, run, outcome);
+  switch (outcome.status) {
+    case 'pending': return { ...held, next: { at: 'await' } };
+    case 'done': return committable(scene, held);
+    case 'over-budget': return descend(scene, held, outcome.error?.code ?? 'AIOS_BUDGET_EXCEEDED');
+    case 'malformed': return descend(scene, held, outcome.error?.code ?? 'AIOS_MODEL_FAULT');
+    case 'failed': return failed(scene, held, outcome.error ?? errorOf('AIOS_AGENT_FAULT'));
+  }
+}
+
+/** The caller's own mistakes and a passed deadline end the task; everything else is what the ladder is for. */
+function failed(scene: Scene, run: Run, error: ErrorBody): Run {
+  const entry = ERRORS[error.code];
+  if (entry.blame === 'caller' && entry.retry === 'never') return end(run, 'failed', error);
+  if (run.member.deadline <= scene.now) return end(run, 'failed', errorOf('AIOS_DEADLINE_EXCEEDED'));
+  return descend(scene, run, error.code);
+}
+
+function committable(scene: Scene, run: Run): Run {
+  const verdict = decide(scene.slice, request(scene, run, 'commit'));
+  const seen = noted(run, verdict);
+  switch (verdict.kind) {
+    case 'allow': return end(seen, 'done');
+    case 'deny': return end(seen, 'refused', refusal(verdict));
+    case 'escalate': return { ...seen, next: { at: 'approval', verdict } };
+    case 'degrade': return descend(scene, seen, 'commit', verdict.rung);
+  }
+}
+
+/** One rung down, to the one policy names if it is lower than this one. Below the last rung stands a person. */
+export function descend(scene: Scene, run: Run, reason: string, named?: Rung): Run {
+  const ladder = scene.slice.capability.ladder;
+  const here = ladder.indexOf(run.rung);
+  const there = named === undefined ? here + 1 : Math.max(ladder.indexOf(named), here + 1);
+  const rung = ladder[there] ?? 'human';
+  const { outcome: _gone, ...kept } = run;
+  const words = rung === 'human' && run.outcome !== undefined ? { ...kept, outcome: run.outcome } : kept;
+  const lower: Run = { ...words, rung, attempt: run.attempt + 1, degraded: [...run.degraded, `${run.rung}:${reason}`] };
+  return dispatchable(scene, lower);
+}
+
+/** After the pause: the person's decision, and policy asked again, by the pinned bundle and by the one in force now. */
+export function decided(scene: Scene, run: Run, approval: ApprovalResult, checked: Rechecked | undefined): Run {
+  const human = approval.decisions.at(-1);
+  const heard: Run = human === undefined ? run : { ...run, human };
+  if (approval.outcome === 'expired') return end(heard, 'refused', errorOf('AIOS_APPROVAL_EXPIRED'));
+  if (approval.outcome === 'rejected') return end(heard, 'refused', errorOf('AIOS_APPROVAL_REFUSED'));
+  if (checked === undefined) return end(heard, 'failed', errorOf('AIOS_INTERNAL'));
+  if (checked.error !== undefined) return end(heard, 'refused', checked.error);
+  if (stripped(approval, checked)) return end(heard, 'refused', errorOf('AIOS_APPROVAL_UNAUTHORISED', 'An approver lost the right to decide during the pause.'));
+  const approvedRun: Run = { ...heard, approved: true, ...(checked.mandate === undefined ? {} : { mandate: checked.mandate }) };
+  if (approval.outcome === 'answered') return rewritten(scene, approvedRun, approval, checked);
+  return run.outcome?.status === 'done' ? recommitted(scene, approvedRun, checked) : dispatchable(scene, { ...approvedRun, member: afresh(run.member, scene.now) });
+}
+
+/** The clock of the machine's work does not run while a person thinks: what was allowed at the start is allowed again. */
+const afresh = (member: TaskMember, now: number): TaskMember => ({ ...member, deadline: now + Math.max(1_000, member.deadline - member.acceptedAt) });
+
+/** A person's words replace the machine's answer and drop the effect it had proposed. */
+function rewritten(scene: Scene, run: Run, approval: ApprovalResult, checked: Rechecked): Run {
+  const outcome: MemberOutcome = { status: 'done', output: checked.output, facts: { ...checked.facts, effectKind: 'none', amountMicroUsd: 0 }, receipts: [], costMicroUsd: 0 };
+  return recommitted(scene, { ...run, outcome, feedback: approval.text ?? '' }, checked);
+}
+
+/** A deny of either bundle holds; what a person decided outranks a wish to degrade or to ask a person. */
+function recommitted(scene: Scene, run: Run, checked: Rechecked): Run {
+  const pinned = decide(scene.slice, request(scene, run, 'commit'));
+  const current = checked.slice.bundle === scene.slice.bundle ? pinned : decide(checked.slice, request(scene, run, 'commit'));
+  const seen = current === pinned ? noted(run, pinned) : noted(noted(run, pinned), current);
+  for (const verdict of [pinned, current]) if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
+  return end(seen, 'done');
+}
+
+/** Revoked during the pause: who decided must still belong to a group that may, in the bundle in force now. */
+function stripped(approval: ApprovalResult, checked: Rechecked): boolean {
+  const known = new Set(Object.values(checked.slice.groups).flat());
+  return approval.approvers.some((person) => !known.has(person));
+}
+
+export const cancelled = (run: Run): Run => end(run, 'cancelled', errorOf('AIOS_TASK_CANCELLED'));
+
+/** A leaver takes everything along; the workflow it goes on in starts here. */
+export function resumeOf(scene: Scene, run: Run, from: string): ResumePoint {
+  const at = run.next.at === 'await' ? 'await' : run.next.at === 'approval' ? 'approval' : 'redispatch';
+  return {
+    from, at, attempt: run.attempt, rung: run.rung, verdicts: withEscalation(run), slice: scene.slice, degraded: run.degraded, receipts: run.receipts, spentMicroUsd: run.spentMicroUsd,
+    ...(run.outcome === undefined ? {} : { settled: run.outcome }),
+  };
+}
+
+function withEscalation(run: Run): readonly Verdict[] {
+  if (run.next.at !== 'approval') return run.verdicts;
+  return run.verdicts.at(-1) === run.next.verdict ? run.verdicts : [...run.verdicts, run.next.verdict];
+}
+
+/** This attempt's share of the time that is left: half of it while a lower machine rung still waits, all of it on the last. */
+export function dispatchOf(scene: Scene, run: Run): DispatchMember {
+  const ladder = scene.slice.capability.ladder;
+  const lower = ladder.slice(ladder.indexOf(run.rung) + 1).filter((rung) => rung !== 'human').length;
+  const left = run.member.deadline - scene.now;
+  const share = lower === 0 ? left : Math.min(left, Math.max(scene.slice.capability.budget.latencyMsMax, Math.floor(left / (lower + 1))));
+  const close = run.open[0];
+  return {
+    taskId: run.member.taskId, principal: run.member.principal, input: run.member.input, rung: run.rung, attempt: run.attempt,
+    deadline: scene.now + Math.max(1, share), spentMicroUsd: run.spentMicroUsd,
+    ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),
+    ...(close === undefined ? {} : { close }),
+  };
+}
+
+/** What settlement is told; only a member whose verdict allowed it brings its effect. */
+export function settlementOf(run: Run): SettleMember {
+  const next = run.next.at === 'end' ? run.next : { at: 'end' as const, state: 'failed' as const, error: errorOf('AIOS_INTERNAL') };
+  const done = next.state === 'done';
+  return {
+    taskId: run.member.taskId, principal: run.member.principal.id, state: next.state, rung: run.rung, degraded: run.degraded, inputDigest: run.inputDigest,
+    verdicts: run.verdicts, facts: run.outcome?.facts ?? {}, receipts: run.receipts, costMicroUsd: run.spentMicroUsd, reservedMicroUsd: run.reservedMicroUsd,
+    settle: run.open, acceptedAt: run.member.acceptedAt,
+    ...(done && run.outcome?.output !== undefined ? { output: run.outcome.output } : {}),
+    ...(done && run.outcome?.effect !== undefined ? { effect: run.outcome.effect } : {}),
+    ...(run.mandate === undefined ? {} : { mandate: run.mandate }),
+    ...(run.human === undefined ? {} : { human: run.human }),
+    ...(run.feedback === undefined ? {} : { feedback: run.feedback }),
+    ...(next.error === undefined ? {} : { error: next.error }),
+    ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),
+  };
+}
+
+export function resultOf(settlement: SettleMember, settled: SettledMember | undefined): TaskResult {
+  const refused = settled?.error;
+  return {
+    taskId: settlement.taskId, state: refused === undefined ? settlement.state : 'failed', rung: settlement.rung, degraded: settlement.degraded,
+    verdicts: settlement.verdicts, receipts: settlement.receipts, costMicroUsd: settlement.costMicroUsd,
+    ...(settlement.output === undefined || refused !== undefined ? {} : { output: settlement.output }),
+    ...(refused ?? settlement.error ? { error: (refused ?? settlement.error) as ErrorBody } : {}),
+    ...(settled?.effect === undefined ? {} : { effect: settled.effect }),
+    ...(settlement.human === undefined ? {} : { human: settlement.human }),
+    ...(settled === undefined ? {} : { ledger: settled.ledger }),
+  };
+}
+
+export function errorOf(code: ErrorCode, detail?: string): ErrorBody {
+  return { code, message: detail === undefined ? ERRORS[code].message : `${ERRORS[code].message} ${detail}` };
+}
+
+function end(run: Run, state: Ending, error?: ErrorBody): Run {
+  return { ...run, next: error === undefined ? { at: 'end', state } : { at: 'end', state, error } };
+}
+
+function received(scene: Scene, run: Run, outcome: MemberOutcome): Run {
+  const still = outcome.reservation === undefined ? [] : [{ tenant: scene.tenant, reservation: outcome.reservation, spentMicroUsd: outcome.costMicroUsd }];
+  return {
+    ...run, outcome, open: still,
+    spentMicroUsd: run.spentMicroUsd + (outcome.status === 'pending' ? 0 : outcome.costMicroUsd),
+    reservedMicroUsd: outcome.reservedMicroUsd ?? run.reservedMicroUsd,
+    receipts: outcome.status === 'pending' ? run.receipts : [...run.receipts, ...outcome.receipts].slice(-RECEIPTS_MAX),
+    ...(outcome.mandate === undefined ? {} : { mandate: outcome.mandate }),
+  };
+}
+
+const reservationOf = (tenant: string, outcome: MemberOutcome | undefined): readonly SettleRequest[] =>
+  outcome?.reservation === undefined ? [] : [{ tenant, reservation: outcome.reservation, spentMicroUsd: outcome.costMicroUsd }];
+
+const noted = (run: Run, verdict: Verdict): Run => ({ ...run, verdicts: [...run.verdicts, verdict] });
+
+const refusal = (verdict: Extract<Verdict, { kind: 'deny' }>): ErrorBody => errorOf('AIOS_POLICY_DENIED', verdict.deciding.length === 0 ? verdict.reason : `Decided by ${verdict.deciding.join(', ')}.`);
+
+function humanVerdict(scene: Scene, reason: string): Escalation {
+  return { kind: 'escalate', action: 'commit', bundle: scene.slice.bundle, deciding: ['ladder:human'], erroring: [], approval: humanApproval(scene.slice), reason };
+}
+
+/** Neutral values stand for what an outcome did not say, so that no policy errs on an absent fact; scores have none, and a policy that asks for one refuses. */
+function request(scene: Scene, run: Run, action: Action): PolicyRequest {
+  const { dataClass, sla } = scene.slice.capability;
+  const known: Facts = {
+    effectKind: 'none', amountMicroUsd: 0, injection: false, personalData: false, outOfScope: false, foreignCorpus: false, abstained: false, intent: 'none',
+    ...(run.outcome?.status === 'done' ? run.outcome.facts : {}),
+    costMicroUsd: run.spentMicroUsd, reservedMicroUsd: run.reservedMicroUsd, rung: run.rung, dataClass, deadlineMsLeft: Math.max(0, run.member.deadline - scene.now), approved: run.approved,
+  };
+  return { action, principal: run.member.principal, resource: { capability: scene.capability, dataClass, sla }, context: known };
+}
