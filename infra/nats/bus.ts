@@ -1,0 +1,115 @@
+// Core messages: request and reply, publish and subscribe, at most once.
+// Owns: bounded concurrency of handlers and the answer of a handler that failed.
+// Never stores anything. Others may assume: a sender who waits gets an answer from every subscriber that received the message,
+// even when the handler throws (its error as a failed Reply) or when too many are running (AIOS_OVERLOADED with retryAfterMs).
+
+import type { Msg } from '@nats-io/nats-core';
+import { fail, toErrorBody } from '../../contracts/errors.ts';
+import type { Reply } from '../../contracts/message.ts';
+import { toBytes } from '../../contracts/parse.ts';
+import type { Bus, BusMessage } from '../../contracts/ports.ts';
+import { fromHeaders, toHeaders, type NatsLink } from './connect.ts';
+
+const CONCURRENCY_MAX = 256;
+const RETRY_AFTER_MS = 50;
+
+export function createBus(link: NatsLink): Bus {
+  const open = new Set<AsyncDisposable>();
+  return {
+    get connected() {
+      return link.connected;
+    },
+    async request(subject, data, { timeoutMs, headers, signal }) {
+      const answer = await link.request(subject, data, { timeoutMs: Math.max(1, Math.ceil(timeoutMs)), headers: toHeaders(headers), signal, what: `asking ${planeOf(subject)}` });
+      return toBusMessage(answer);
+    },
+    publish: (subject, data, headers) => link.send(subject, data, headers),
+    async subscribe(subject, { queue, concurrencyMax = CONCURRENCY_MAX }, handle) {
+      const subscription = subscribe(link, subject, queue, concurrencyMax, handle);
+      open.add(subscription);
+      await link.nc.flush().catch(() => undefined);
+      return { async [Symbol.asyncDispose]() { open.delete(subscription); await subscription[Symbol.asyncDispose](); } };
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...open].map((one) => one[Symbol.asyncDispose]()));
+      open.clear();
+    },
+  };
+}
+
+function subscribe(link: NatsLink, subject: string, queue: string | undefined, concurrencyMax: number, handle: (message: BusMessage) => void | Promise<void>): AsyncDisposable {
+  const { metrics, logger } = link;
+  const running = new Set<Promise<void>>();
+  const labels = { plane: planeOf(subject) };
+
+  const subscription = link.nc.subscribe(subject, {
+    ...(queue === undefined ? {} : { queue }),
+    callback: (error, message) => {
+      if (error !== null) return logger.error({ plane: labels.plane, error: error.message }, 'a subscription ended');
+      if (running.size >= concurrencyMax) return refuse(message);
+      const work = run(message);
+      if (work === undefined) return;
+      running.add(work);
+      void work.finally(() => running.delete(work));
+    },
+  });
+
+  function refuse(message: Msg): void {
+    metrics.count('bus_overloaded_total', labels);
+    answerFailure(message, fail('AIOS_OVERLOADED', `${concurrencyMax} messages are being handled.`, { retryAfterMs: RETRY_AFTER_MS }));
+  }
+
+  function run(message: Msg): Promise<void> | undefined {
+    try {
+      const result = handle(toBusMessage(message));
+      return result instanceof Promise ? result.catch((thrown: unknown) => broke(message, thrown)) : undefined;
+    } catch (thrown) {
+      broke(message, thrown);
+      return undefined;
+    }
+  }
+
+  function broke(message: Msg, thrown: unknown): void {
+    const { code } = toErrorBody(thrown);
+    metrics.count('bus_handler_failed_total', { ...labels, code });
+    logger.warn({ plane: labels.plane, code }, 'a message handler failed');
+    answerFailure(message, thrown);
+  }
+
+  return {
+    async [Symbol.asyncDispose]() {
+      if (!subscription.isClosed()) await subscription.drain().catch(() => undefined);
+      await Promise.allSettled(running);
+    },
+  };
+}
+
+function answerFailure(message: Msg, thrown: unknown): void {
+  if (message.reply === undefined || message.reply === '') return;
+  const reply: Reply = { v: 1, status: 'failed', error: toErrorBody(thrown), receipts: [], costMicroUsd: 0 };
+  message.respond(toBytes(reply));
+}
+
+function toBusMessage(message: Msg): BusMessage {
+  let headers: Readonly<Record<string, string>> | undefined;
+  const base = {
+    subject: message.subject,
+    data: message.data,
+    get headers() {
+      return (headers ??= fromHeaders(message.headers));
+    },
+  };
+  if (message.reply === undefined || message.reply === '') return base;
+  return Object.defineProperty(base as BusMessage, 'respond', {
+    enumerable: true,
+    value: (data: Uint8Array, extra?: Readonly<Record<string, string>>) => {
+      const hdrs = toHeaders(extra);
+      message.respond(data, hdrs === undefined ? undefined : { headers: hdrs });
+    },
+  });
+}
+
+/** The fourth token (`cap`, `mbx`, …): safe as a metric label, never holds a tenant or an id. */
+function planeOf(subject: string): string {
+  return subject.split('.', 4)[3] ?? 'other';
+}

@@ -1,0 +1,75 @@
+// The door of infra/nats: one call opens the connection, makes sure the streams exist and returns every port.
+// Owns: the order of opening and closing. Never reads settings: the process passes what it read.
+// Others may assume: `connectPorts` resolves when every port works, and disposing it drains and closes the one connection.
+
+import type { Bus, CapabilityRegistry, DeadLetters, Dispatcher, KeyValue, Leases, Mailboxes, Outcomes, StateLog, TaskDirectory, Timers, WaitTokens } from '../../contracts/ports.ts';
+import { createBlobs } from './blobs.ts';
+import { createBus } from './bus.ts';
+import { connectNats, type ConnectOptions, type NatsLink } from './connect.ts';
+import { closeMaxDeliveries, createDeadLetters } from './dead-letters.ts';
+import { createDispatcher } from './dispatcher.ts';
+import { createKeyValue } from './key-value.ts';
+import { createLeases } from './leases.ts';
+import { createMailboxes } from './mailboxes.ts';
+import { createOutcomes } from './outcomes.ts';
+import { createStateLog } from './state-log.ts';
+import { createTaskDirectory } from './task-directory.ts';
+import { createTimers, moveDueTimers } from './timers.ts';
+import { ensureTopology } from './topology.ts';
+import { createWaitTokens } from './wait-tokens.ts';
+
+export interface NatsPorts extends AsyncDisposable {
+  readonly link: NatsLink;
+  readonly bus: Bus;
+  readonly mailboxes: Mailboxes;
+  readonly stateLog: StateLog;
+  readonly leases: Leases;
+  readonly keyValue: KeyValue;
+  readonly outcomes: Outcomes;
+  readonly deadLetters: DeadLetters;
+  readonly timers: Timers;
+  readonly taskDirectory: TaskDirectory;
+  readonly waitTokens: WaitTokens;
+  dispatcher(registry: CapabilityRegistry): Dispatcher;
+  /** Housekeeping that some process must do: due timers into mailboxes, stuck messages into dead letters. The agent host runs it. */
+  startKeepers(): Promise<AsyncDisposable>;
+}
+
+/** @throws AIOS_DISCONNECTED, AIOS_SERVER_TOO_OLD, AIOS_UNAUTHENTICATED, AIOS_CONFIG_INVALID */
+export async function connectPorts(options: ConnectOptions): Promise<NatsPorts> {
+  const link = await connectNats(options);
+  try {
+    await ensureTopology(link);
+    return createPorts(link);
+  } catch (error) {
+    await link[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+export function createPorts(link: NatsLink): NatsPorts {
+  const blobs = createBlobs(link);
+  const keyValue = createKeyValue(link);
+  const bus = createBus(link);
+  const mailboxes = createMailboxes(link, blobs);
+  const deadLetters = createDeadLetters(link, blobs);
+  const outcomes = createOutcomes(link, blobs, deadLetters);
+  return {
+    link, bus, mailboxes, keyValue, deadLetters, outcomes,
+    stateLog: createStateLog(link),
+    leases: createLeases(link),
+    timers: createTimers(link),
+    taskDirectory: createTaskDirectory(link, keyValue),
+    waitTokens: createWaitTokens(keyValue),
+    dispatcher: (registry) => createDispatcher(mailboxes, registry),
+    async startKeepers() {
+      const keepers = await Promise.all([moveDueTimers(link), closeMaxDeliveries(link, { deadLetters, blobs, publishOutcome: (outcome) => outcomes.publish(outcome) })]);
+      return { async [Symbol.asyncDispose]() { await Promise.all(keepers.map((keeper) => keeper[Symbol.asyncDispose]())); } };
+    },
+    async [Symbol.asyncDispose]() {
+      await outcomes[Symbol.asyncDispose]();
+      await bus[Symbol.asyncDispose]();
+      await link[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,100 @@
+// Leases: who may serve a partition, with a fence that grows with every change of owner.
+// Owns: renewal at a third of the life and giving up at two thirds of it on the monotonic clock.
+// Never trusts the calendar. Others may assume: after `lost` aborts, or when a pause hid it, writes under the old fence
+// still fail at the state log; the lease only decides who tries.
+
+import { BUCKETS } from '../../contracts/address.ts';
+import { hasCode, isAiosError } from '../../contracts/errors.ts';
+import { z } from 'zod';
+import { parseBytes, toBytes } from '../../contracts/parse.ts';
+import type { Lease, Leases } from '../../contracts/ports.ts';
+import type { NatsLink } from './connect.ts';
+import { DELETE, createKey, streamOf, subjectOf } from './key-value.ts';
+import { lastOfEach } from './stored.ts';
+
+const LEASES_MAX = 4_096;
+/** The first record cannot know its own sequence, so only renewals carry the fence. */
+const recordSchema = z.strictObject({ owner: z.string().max(128), fence: z.number().int().positive().optional() });
+
+export function createLeases(link: NatsLink): Leases {
+  return {
+    async acquire(name, owner, ttlMs) {
+      const askedAt = link.clock.monotonic();
+      const fence = await createKey(link, BUCKETS.leases, name, toBytes({ owner }), ttlMs);
+      return fence === undefined ? undefined : hold(link, { name, owner, ttlMs, fence, provenAt: askedAt });
+    },
+    async holders() {
+      const found = await lastOfEach(link, streamOf(BUCKETS.leases), `$KV.${BUCKETS.leases}.>`, LEASES_MAX);
+      return new Map(found.map((message) => {
+        const { owner, fence } = parseBytes(recordSchema, message.data);
+        return [message.subject.slice(`$KV.${BUCKETS.leases}.`.length), { owner, fence: fence ?? message.sequence }];
+      }));
+    },
+  };
+}
+
+interface Holding { readonly name: string; readonly owner: string; readonly ttlMs: number; readonly fence: number; readonly provenAt: number }
+
+function hold(link: NatsLink, { name, owner, ttlMs, fence, provenAt }: Holding): Lease {
+  const { clock, metrics } = link;
+  const subject = subjectOf(BUCKETS.leases, name);
+  const value = toBytes({ owner, fence });
+  const lost = new AbortController();
+  const state = { revision: fence, provenAt, released: false, cancelRenew: () => {}, cancelFence: () => {} };
+
+  const end = (why: 'released' | 'taken' | 'unproven'): void => {
+    state.cancelRenew();
+    state.cancelFence();
+    if (lost.signal.aborted || (state.released && why !== 'released')) return;
+    if (why !== 'released') metrics.count('lease_lost_total', { why });
+    lost.abort(why);
+  };
+  const watchProof = (): void => {
+    state.cancelFence();
+    const left = (ttlMs * 2) / 3 - (clock.monotonic() - state.provenAt);
+    state.cancelFence = left <= 0 ? () => {} : clock.after(left, () => end('unproven'));
+    if (left <= 0) end('unproven');
+  };
+  const plan = (ms: number): void => {
+    if (!lost.signal.aborted) state.cancelRenew = clock.after(ms, () => void renew());
+  };
+  const renew = async (): Promise<void> => {
+    const startedAt = clock.monotonic();
+    try {
+      state.revision = (await link.store(subject, value, { expectedLast: state.revision, ttlMs })).sequence;
+      state.provenAt = startedAt;
+      if (state.released) return;
+      watchProof();
+      plan(ttlMs / 3);
+    } catch (error) {
+      if (!isAiosError(error) || lost.signal.aborted) return;
+      if (hasCode(error, 'AIOS_STATE_CONFLICT') && !(await stillOurs())) return end('taken');
+      plan(Math.max(50, ttlMs / 12));
+    }
+  };
+  /** A renewal whose acknowledgement was lost looks like a conflict; the record says whose it is. */
+  const stillOurs = async (): Promise<boolean> => {
+    const found = await link.last(streamOf(BUCKETS.leases), subject).catch(() => undefined);
+    if (found === undefined || found.data.length === 0) return false;
+    const record = parseBytes(recordSchema, found.data);
+    if (record.owner !== owner || record.fence !== fence) return false;
+    state.revision = found.sequence;
+    return true;
+  };
+
+  watchProof();
+  plan(ttlMs / 3);
+  return {
+    name,
+    fence,
+    lost: lost.signal,
+    async release() {
+      if (state.released || lost.signal.aborted) return;
+      state.released = true;
+      end('released');
+      await link.store(subject, EMPTY, { expectedLast: state.revision, headers: DELETE }).catch(() => undefined);
+    },
+  };
+}
+
+const EMPTY = new Uint8Array(0);

@@ -1,0 +1,93 @@
+// Requests over one reply subscription: our own multiplexer, because the client's neither fails on disconnect nor cancels.
+// Owns: the table of requests in flight, their timers and the private reply subject. Bound: `inFlightMax`, past it AIOS_OVERLOADED.
+// Never parses an answer. Others may assume: every request settles, at the latest at its timeout,
+// and all of them fail at once with AIOS_DISCONNECTED when `failAll` is called.
+
+import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/nats-core';
+import { fail } from '../../contracts/errors.ts';
+import { convertNatsError } from './errors.ts';
+
+export interface RequestCall {
+  readonly timeoutMs: number;
+  readonly headers?: MsgHdrs | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** For the error text: the operation in words. */
+  readonly what: string;
+}
+export interface Requests {
+  /** @throws AIOS_UNAVAILABLE when nobody listens, AIOS_DEADLINE_EXCEEDED, AIOS_DISCONNECTED, AIOS_TASK_CANCELLED on abort */
+  request(subject: string, data: Uint8Array, call: RequestCall): Promise<Msg>;
+  failAll(): void;
+  readonly inFlight: number;
+}
+
+interface Waiting {
+  readonly call: RequestCall;
+  readonly timer: NodeJS.Timeout;
+  resolve(message: Msg): void;
+  reject(error: Error): void;
+  onAbort?: () => void;
+}
+
+/** @param inbox a subject prefix nobody else can subscribe to */
+export function createRequests(nc: NatsConnection, inbox: string, inFlightMax = 8_192): Requests {
+  const waiting = new Map<string, Waiting>();
+  const prefix = `${inbox}.`;
+  let counter = 0;
+
+  nc.subscribe(`${prefix}*`, {
+    callback: (error, message) => {
+      if (error !== null) return failAll();
+      const entry = take(message.subject.slice(prefix.length));
+      if (entry === undefined) return;
+      if (message.data.length === 0 && message.headers?.code === 503) entry.reject(fail('AIOS_UNAVAILABLE', `${entry.call.what}: nobody listens.`));
+      else entry.resolve(message);
+    },
+  });
+
+  function take(token: string): Waiting | undefined {
+    const entry = waiting.get(token);
+    if (entry === undefined) return undefined;
+    waiting.delete(token);
+    clearTimeout(entry.timer);
+    if (entry.onAbort !== undefined) entry.call.signal?.removeEventListener('abort', entry.onAbort);
+    return entry;
+  }
+
+  function failAll(): void {
+    for (const token of waiting.keys()) {
+      const entry = take(token);
+      entry?.reject(fail('AIOS_DISCONNECTED', `${entry.call.what} was in flight; its result is unknown.`));
+    }
+  }
+
+  function start(token: string, call: RequestCall, resolve: (message: Msg) => void, reject: (error: Error) => void): void {
+    const timer = setTimeout(() => take(token)?.reject(fail('AIOS_DEADLINE_EXCEEDED', `${call.what} got no answer within ${call.timeoutMs} ms.`)), call.timeoutMs);
+    const entry: Waiting = { call, timer, resolve, reject };
+    waiting.set(token, entry);
+    if (call.signal === undefined) return;
+    entry.onAbort = () => take(token)?.reject(fail('AIOS_TASK_CANCELLED', `${call.what} was given up.`));
+    call.signal.addEventListener('abort', entry.onAbort, { once: true });
+  }
+
+  return {
+    request(subject, data, call) {
+      if (waiting.size >= inFlightMax) return Promise.reject(fail('AIOS_OVERLOADED', `${inFlightMax} requests are in flight.`, { retryAfterMs: 100 }));
+      if (call.signal?.aborted === true) return Promise.reject(fail('AIOS_TASK_CANCELLED', `${call.what} was given up.`));
+      const token = (counter++).toString(36);
+      return new Promise<Msg>((resolve, reject) => {
+        start(token, call, resolve, reject);
+        try {
+          nc.publish(subject, data, call.headers === undefined ? { reply: prefix + token } : { reply: prefix + token, headers: call.headers });
+        } catch (error) {
+          take(token);
+          reject(convertNatsError(error, call.what));
+        }
+      });
+    },
+    failAll,
+    get inFlight() {
+      return waiting.size;
+    },
+  };
+}
