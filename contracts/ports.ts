@@ -299,7 +299,8 @@ export interface Fragment {
   readonly signals: { readonly cosine: number; readonly bm25: number; readonly denseRank: number; readonly lexicalRank: number };
 }
 export interface SearchRequest { readonly tenant: string; readonly space: string; readonly query: string; readonly limit: number; readonly principal: Principal; readonly deadline: number; readonly lexicalOnly?: boolean; readonly trace?: Trace | undefined }
-export interface SearchAnswer { readonly fragments: readonly Fragment[]; readonly receipt: RetrievalReceipt; readonly model?: ModelReceipt }
+/** `weights`: inverse document frequency of each distinct query term in the space's statistics; a term the space never uses weighs most. */
+export interface SearchAnswer { readonly fragments: readonly Fragment[]; readonly receipt: RetrievalReceipt; readonly model?: ModelReceipt; readonly weights?: Readonly<Record<string, number>> }
 export interface IndexManifest {
   readonly v: 1;
   readonly space: string;
@@ -325,6 +326,17 @@ export interface Retrieval extends AsyncDisposable {
   manifest(tenant: string, space: string): Promise<IndexManifest | undefined>;
   /** Hidden from reads at once. */
   erase(tenant: string, space: string, document: string): Promise<void>;
+}
+
+// ---- systems of record, read only
+
+export type RecordRow = Readonly<Record<string, string | number | boolean | null>>;
+export interface RecordQuery { readonly kind: string; readonly where: Readonly<Record<string, string | number | boolean>>; readonly limit: number }
+/** What agents may look up before they propose anything; changes go through `Effects` only. */
+export interface Records {
+  readonly kinds: readonly string[];
+  /** Rows of this tenant that equal every field of `where`. @throws AIOS_INPUT_INVALID for a kind or field that is not offered */
+  find(tenant: string, query: RecordQuery): Promise<readonly RecordRow[]>;
 }
 
 // ---- the brain as its clients see it
