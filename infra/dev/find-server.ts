@@ -32,9 +32,14 @@ export interface FindOptions {
  * @throws AIOS_SERVER_TOO_OLD for an explicit setting below the minimum, AIOS_CONFIG_INVALID when nothing is found and nothing can be built
  */
 export async function findServer(name: ServerName, options: FindOptions): Promise<ServerProgram> {
+  return (await lookForServer(name, options)) ?? build(name, options);
+}
+
+/** The same search without the build. @throws AIOS_SERVER_TOO_OLD, AIOS_CONFIG_INVALID for a wrong explicit setting */
+export async function lookForServer(name: ServerName, options: FindOptions): Promise<ServerProgram | undefined> {
   const explicit = options.config.servers[name];
   if (explicit !== undefined) return fromSetting(name, explicit);
-  return (await fromPath(name)) ?? (await fromCache(name, options)) ?? build(name, options);
+  return (await fromPath(name)) ?? fromCache(name, options);
 }
 
 /** Server 1.31 is the first that stamps verified principals; NATS 2.12 the first with what our streams use. */

@@ -3,7 +3,7 @@
 // Never talks to the parts it starts. Others may assume: when `startSystem` resolves every part said it was ready,
 // and `stop` leaves no process behind within 10 s.
 
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -60,7 +60,13 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const endpoints = endpointsOf(options.config, nats.current(), temporal.current(), ports);
     await writeRunFile(options.config.home, 'endpoints.json', endpoints);
     await options.prepare?.(endpoints);
-    const supervisor = stack.use(startSupervisor({ parts: partsOf(options, endpoints), logDir: join(options.config.home, 'logs'), onChange: (view) => say(words(view)) }));
+    const states: Record<string, string> = {};
+    const onChange = (view: PartView): void => {
+      say(words(view));
+      states[view.name] = view.state;
+      writeFileSync(join(options.config.home, 'run', 'processes.json'), JSON.stringify(states));
+    };
+    const supervisor = stack.use(startSupervisor({ parts: partsOf(options, endpoints), logDir: join(options.config.home, 'logs'), onChange }));
     await supervisor.ready(READY_MS_MAX);
     return systemOf(stack.move(), supervisor, endpoints, keys, nats, temporal);
   } catch (error) {

@@ -1,0 +1,31 @@
+// The command `up`: the whole system in one process tree, until Ctrl-C.
+// Owns: what is printed while it starts and where things are once it runs. The work is infra/dev/run.ts.
+// Others may assume: it ends only when told to, with exit code 0, leaving no process behind.
+
+import type { Command } from 'commander';
+import { runSystem, untilAsked } from '../dev/run.ts';
+import { act, type CliContext } from './shared.ts';
+
+export function registerUp(program: Command): void {
+  program
+    .command('up')
+    .description('start servers, brain, agents, gateway and model worker, and keep them running')
+    .option('--any-ports', 'free ports instead of the usual ones')
+    .action(act(up));
+}
+
+async function up(context: CliContext, options: { readonly anyPorts?: boolean }): Promise<void> {
+  await using asked = untilAsked();
+  await using system = await runSystem({ config: context.config, onProgress: say, ...(options.anyPorts === true ? { anyPorts: true } : {}) });
+  const { endpoints } = system;
+  context.print({
+    json: { endpoints, home: context.config.home },
+    text: `\nAIOS is up.\n  API           ${endpoints.api}   (description: ${endpoints.api}/openapi.json)\n  Temporal UI   ${endpoints.temporalUi}\n  NATS          ${endpoints.natsUrl}\n  home          ${context.config.home}   (logs in ${context.config.home}/logs)\n  keys          ${context.config.home}/keys/{helpdesk,ana,ben}.key\nTry: npx aios tasks · npx aios doctor. Ctrl-C stops everything.`,
+  });
+  await asked.signal;
+  say('stopping');
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

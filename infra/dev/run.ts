@@ -1,0 +1,48 @@
+// The system as a person runs it: servers, processes and the policy bundle, until asked to stop.
+// Owns: what happens between "NATS answers" and "the processes start", and the handling of Ctrl-C.
+// Never does a task. Others may assume: the first signal starts a stop of at most 10 s, after which the process ends whatever hangs.
+
+import type { System, SystemOptions } from './system.ts';
+import { startSystem } from './system.ts';
+
+export interface RunOptions extends SystemOptions {
+  /** Runs after the shipped preparation. */
+  readonly prepare?: NonNullable<SystemOptions['prepare']>;
+}
+
+/** Starts everything and publishes the shipped policies. @throws as startSystem does */
+export function runSystem(options: RunOptions): Promise<System> {
+  return startSystem(options);
+}
+
+const STOP_MS_MAX = 10_000;
+/** One Ctrl-C arrives several times: from the terminal, from npm, from the program that started us. A later one means "now". */
+const SAME_PRESS_MS = 1_000;
+
+export interface Asked extends AsyncDisposable {
+  /** Resolves at the first SIGINT, SIGTERM or SIGHUP. */
+  readonly signal: Promise<void>;
+  readonly aborted: AbortSignal;
+}
+
+/** Must be taken before the system is started, so that its disposal comes last and a signal during the start is not lost. */
+export function untilAsked(): Asked {
+  const asked = new AbortController();
+  let first = 0;
+  const onSignal = (): void => {
+    if (asked.signal.aborted && performance.now() - first > SAME_PRESS_MS) process.exit(130);
+    if (asked.signal.aborted) return;
+    first = performance.now();
+    asked.abort();
+    setTimeout(() => process.exit(1), STOP_MS_MAX).unref();
+  };
+  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const name of names) process.on(name, onSignal);
+  return {
+    aborted: asked.signal,
+    signal: new Promise((resolve) => asked.signal.addEventListener('abort', () => resolve(), { once: true })),
+    async [Symbol.asyncDispose]() {
+      for (const name of names) process.off(name, onSignal);
+    },
+  };
+}
