@@ -301,6 +301,9 @@ export interface Fragment {
 export interface SearchRequest { readonly tenant: string; readonly space: string; readonly query: string; readonly limit: number; readonly principal: Principal; readonly deadline: number; readonly lexicalOnly?: boolean; readonly trace?: Trace | undefined }
 /** `weights`: inverse document frequency of each distinct query term in the space's statistics; a term the space never uses weighs most. */
 export interface SearchAnswer { readonly fragments: readonly Fragment[]; readonly receipt: RetrievalReceipt; readonly model?: ModelReceipt; readonly weights?: Readonly<Record<string, number>> }
+export interface SampleRequest { readonly tenant: string; readonly space: string; readonly count: number; readonly principal: Principal }
+/** What pages of a space are about, spread evenly over it; the same for the same epoch and principal. */
+export interface SpaceSample { readonly epoch: string; readonly headings: readonly { readonly document: string; readonly question: string }[] }
 export interface IndexManifest {
   readonly v: 1;
   readonly space: string;
@@ -324,6 +327,8 @@ export interface Retrieval extends AsyncDisposable {
   index(tenant: string, space: string, documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>, onProgress?: (progress: IndexProgress) => void): Promise<{ readonly manifest: IndexManifest; readonly rebuilt: boolean }>;
   search(request: SearchRequest): Promise<SearchAnswer>;
   manifest(tenant: string, space: string): Promise<IndexManifest | undefined>;
+  /** @throws AIOS_SPACE_UNKNOWN */
+  sample?(request: SampleRequest): Promise<SpaceSample>;
   /** Hidden from reads at once. */
   erase(tenant: string, space: string, document: string): Promise<void>;
 }

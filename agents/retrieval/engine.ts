@@ -6,7 +6,7 @@
 import { digestOf, digestOfText } from '../../contracts/canonical.ts';
 import { fail, hasCode, isAiosError } from '../../contracts/errors.ts';
 import { parseId } from '../../contracts/ids.ts';
-import type { Clock, EmbedAnswer, Fragment, IndexManifest, IndexProgress, Logger, Retrieval, SearchAnswer, SearchRequest, SourceDocument } from '../../contracts/ports.ts';
+import type { Clock, EmbedAnswer, Fragment, IndexManifest, IndexProgress, Logger, Retrieval, SampleRequest, SearchAnswer, SearchRequest, SourceDocument, SpaceSample } from '../../contracts/ports.ts';
 import { CHUNKER, chunkDocument, indexedText } from './chunk.ts';
 import type { Embed } from './embed-corpus.ts';
 import { embedCorpus, probeEmbedder } from './embed-corpus.ts';
@@ -15,6 +15,7 @@ import type { Fusion } from './fuse.ts';
 import { DEFAULT_FUSION, fuse, topRows } from './fuse.ts';
 import type { LexicalIndex } from './lexical.ts';
 import { createLexicalIndex } from './lexical.ts';
+import { sampleHeadings } from './sample.ts';
 import type { IndexStore, StoredChunk, StoredEpoch, VectorCache } from './store.ts';
 import { TERMS_VERSION } from './terms.ts';
 import { blockOf, cosines, NO_VECTORS, rowOf } from './vectors.ts';
@@ -48,6 +49,7 @@ export function createEmbeddedRetrieval(options: EmbeddedRetrievalOptions): Retr
     },
     search: (request) => search(options, spaces, request),
     manifest: async (tenant, space) => (await loadSpace(options, spaces, tenant, space))?.epoch.manifest,
+    sample: (request) => sample(options, spaces, request),
     erase: (tenant, space, document) => erase(options, spaces, tenant, space, document),
     async [Symbol.asyncDispose]() {
       spaces.clear();
@@ -113,6 +115,14 @@ async function embedQuery(options: EmbeddedRetrievalOptions, loaded: LoadedSpace
 }
 
 const isAway = (error: unknown): boolean => (['AIOS_MODEL_UNAVAILABLE', 'AIOS_MODEL_UNKNOWN', 'AIOS_MODEL_FAULT', 'AIOS_UNAVAILABLE', 'AIOS_OVERLOADED', 'AIOS_DISCONNECTED'] as const).some((code) => hasCode(error, code));
+
+async function sample(options: EmbeddedRetrievalOptions, spaces: Spaces, { tenant, space, count, principal }: SampleRequest): Promise<SpaceSample> {
+  const filter = compileFilter(tenant, principal);
+  const loaded = await loadSpace(options, spaces, tenant, space);
+  if (loaded === undefined) throw fail('AIOS_SPACE_UNKNOWN');
+  const visible = loaded.epoch.chunks.filter((chunk, row) => !loaded.erased.has(loaded.owners[row] ?? '') && admits(filter, chunk.labels));
+  return { epoch: loaded.epoch.manifest.epoch, headings: sampleHeadings(visible, count) };
+}
 
 // ---- loading
 

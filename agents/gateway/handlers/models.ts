@@ -6,7 +6,7 @@ import { encodeVectors } from '../../../contracts/model.ts';
 import type { ModelReceipt } from '../../../contracts/receipt.ts';
 import type { Price } from '../../../contracts/bundle.ts';
 import { worstCaseOf } from '../../../policies/price.ts';
-import { classify, embed, generate } from '../capabilities.ts';
+import { textClassify, textEmbed, textGenerate } from '../capabilities.ts';
 import type { ModelRouter } from '../model-router.ts';
 import type { GatewayCall, GatewayHandler } from './handler.ts';
 import { untyped } from './handler.ts';
@@ -14,7 +14,7 @@ import { untyped } from './handler.ts';
 export function modelHandlers(router: ModelRouter): readonly GatewayHandler[] {
   return [
     untyped({
-      capability: embed,
+      capability: textEmbed,
       cacheable: true,
       async handle({ texts, model }, call) {
         const { tenant, trace } = call.envelope;
@@ -24,7 +24,7 @@ export function modelHandlers(router: ModelRouter): readonly GatewayHandler[] {
       },
     }),
     untyped({
-      capability: classify,
+      capability: textClassify,
       cacheable: true,
       async handle({ texts, head }, call) {
         const { tenant, trace } = call.envelope;
@@ -33,7 +33,7 @@ export function modelHandlers(router: ModelRouter): readonly GatewayHandler[] {
       },
     }),
     untyped({
-      capability: generate,
+      capability: textGenerate,
       cacheable: false,
       async handle({ system, prompt, maxTokens }, call) {
         const { tenant, trace } = call.envelope;

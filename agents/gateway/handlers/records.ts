@@ -3,14 +3,14 @@
 // Never changes a record. Others may assume: rows are flat scalars of the caller's own tenant.
 
 import type { Records } from '../../../contracts/ports.ts';
-import { find } from '../capabilities.ts';
+import { recordsFind } from '../capabilities.ts';
 import type { GatewayHandler } from './handler.ts';
 import { untyped } from './handler.ts';
 
 export function recordHandlers(records: Records): readonly GatewayHandler[] {
   return [
     untyped({
-      capability: find,
+      capability: recordsFind,
       cacheable: false,
       async handle(query, call) {
         return { output: { records: [...(await records.find(call.envelope.tenant, query))] }, receipts: [] };

@@ -1,11 +1,11 @@
-// `space.search` and `space.index`: retrieval for agents, and the one way documents get into a space.
+// `space.search`, `space.sample` and `space.index`: retrieval for agents, and the one way documents get into a space.
 // Owns: the mandate's list of spaces, the indexing jobs and their long poll. Never builds a filter: the engine does, from the principal.
 // Others may assume: a search's receipts are [retrieval, model?], and one space is indexed by one job at a time.
 
 import { fail, toErrorBody } from '../../../contracts/errors.ts';
 import type { Clock, IndexManifest, IndexProgress, Logger, Retrieval, SourceDocument } from '../../../contracts/ports.ts';
 import { grantsName } from '../../runtime/authority.ts';
-import { index, search } from '../capabilities.ts';
+import { spaceIndex, spaceSample, spaceSearch } from '../capabilities.ts';
 import type { GatewayCall, GatewayHandler } from './handler.ts';
 import { untyped } from './handler.ts';
 
@@ -31,7 +31,7 @@ export function spaceHandlers(options: SpaceHandlerOptions): readonly GatewayHan
   const jobs = new Map<string, Job>();
   return [
     untyped({
-      capability: search,
+      capability: spaceSearch,
       cacheable: false,
       async handle({ space, query, limit, lexicalOnly }, call) {
         checkSpace(call, space);
@@ -51,7 +51,18 @@ export function spaceHandlers(options: SpaceHandlerOptions): readonly GatewayHan
       },
     }),
     untyped({
-      capability: index,
+      capability: spaceSample,
+      cacheable: false,
+      async handle({ space, count }, call) {
+        checkSpace(call, space);
+        const { tenant, principal } = call.envelope;
+        const sample = await options.retrieval.sample?.({ tenant, space, count, principal });
+        if (sample === undefined) throw fail('AIOS_UNAVAILABLE', `the engine ${options.retrieval.engine} gives no samples.`);
+        return { output: { epoch: sample.epoch, headings: [...sample.headings] }, receipts: [] };
+      },
+    }),
+    untyped({
+      capability: spaceIndex,
       cacheable: false,
       async handle({ space, path, waitMs }, call) {
         checkSpace(call, space);
