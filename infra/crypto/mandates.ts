@@ -1,0 +1,124 @@
+// The Mandates port: minting with the brain's key, delegating offline, sealing, verifying once and remembering.
+// Owns: the cache by digest and the making of keys. The rules are in policies/mandate.
+// How the holder's key travels: as the end of the token. The brain makes a fresh key for every mandate and hands its private
+// half to the agent inside the envelope; each delegation makes the next one and leaves the old behind, so that nobody further
+// down can cut blocks off. What leaves for a party that must not delegate is sealed first. Treat an unsealed token as a secret.
+// Others may assume: a verified mandate is inside its time and not revoked at the moment of the call.
+
+import { createHash, hash, sign } from 'node:crypto';
+import { fail } from '../../contracts/errors.ts';
+import type { MandateBlock, MandateToken, VerifiedMandate } from '../../contracts/mandate.ts';
+import { grantSchema } from '../../contracts/mandate.ts';
+import { parseValue } from '../../contracts/parse.ts';
+import type { Clock, Mandates, Random, Signer } from '../../contracts/ports.ts';
+import type { Revocations } from '../../policies/mandate.ts';
+import { MANDATE_CHARS_MAX, SKEW_MS_DEFAULT, ascii, checkRevoked, checkTime, createRevocations, nextBlock, rootBlock, sealedBytes, signingInput, splitEnd, verifyChain } from '../../policies/mandate.ts';
+import type { Keyring, Keys } from './keys.ts';
+import { importSecretKey, publicKeyOf } from './keys.ts';
+import { createRawVerifier, createSigner, createVerifier } from './signer.ts';
+
+export interface MandatesOptions {
+  /** The brain's; absent on hosts that never mint. */
+  readonly signer?: Signer | undefined;
+  readonly keyring: Keyring;
+  readonly clock: Pick<Clock, 'now'>;
+  /** Must be cryptographically strong outside of tests: keys and block ids come from it. */
+  readonly random: Pick<Random, 'bytes'>;
+  readonly revocations?: Revocations | undefined;
+  readonly skewMs?: number;
+}
+
+export interface HeldMandates extends Mandates {
+  /** The same mandate without the power to delegate it: for the gateway, a log of calls, another firm. */
+  seal(token: MandateToken): MandateToken;
+  /** Signs `bytes` with the last key: proof that the caller holds the mandate and did not only see it sealed. */
+  prove(token: MandateToken, bytes: Uint8Array): string;
+  verifyProof(verified: VerifiedMandate, bytes: Uint8Array, proof: string): boolean;
+}
+
+/** Verified mandates remembered at once, oldest forgotten first; about 2 KB each. */
+export const CACHE_MAX = 4_096;
+
+export function createMandates(options: MandatesOptions): HeldMandates {
+  const { signer, keyring, clock, random, skewMs = SKEW_MS_DEFAULT } = options;
+  const verifiers = { root: createVerifier(keyring), raw: createRawVerifier(), publicOf };
+  const verify = createCache((token) => verifyChain(token, verifiers), { clock, revocations: options.revocations ?? createRevocations(), skewMs });
+  const blockId = (task: string): string => `${task}.${Buffer.from(random.bytes(12)).toString('base64url')}`;
+  const newSecret = (): string => Buffer.from(random.bytes(32)).toString('base64url');
+
+  return {
+    verify,
+    mint: (grant) => {
+      if (signer === undefined) throw fail('AIOS_FORBIDDEN', 'This host has no key to mint mandates with.');
+      const secret = newSecret();
+      const block = rootBlock(parseValue(grantSchema, grant), blockId(grant.task), publicOf(secret), signer.kid);
+      return bounded(`${signed(block, signer.sign)}~k.${secret}`);
+    },
+    attenuate: (token, caveat) => {
+      const { blocksText, secret } = heldOf(token);
+      const verified = verify(token);
+      const next = newSecret();
+      const block = nextBlock(blocksText, verified, caveat, blockId(verified.grant.task), publicOf(next));
+      return bounded(`${blocksText}~${signed(block, (bytes) => signWith(secret, bytes))}~k.${next}`);
+    },
+    seal: (token) => {
+      const { blocksText, secret } = heldOf(token);
+      return `${blocksText}~s.${signWith(secret, sealedBytes(blocksText))}`;
+    },
+    prove: (token, bytes) => {
+      const { secret } = heldOf(token);
+      return signWith(secret, proofBytes(verify(token), bytes));
+    },
+    verifyProof: (verified, bytes, proof) => verifiers.raw(verified.holder, proofBytes(verified, bytes), proof),
+  };
+}
+
+/** Everything from one key directory. */
+export function mandatesOf(keys: Keys, options: Omit<MandatesOptions, 'signer' | 'keyring'>): HeldMandates {
+  return createMandates({ ...options, signer: keys.brain === undefined ? undefined : createSigner(keys.brain), keyring: keys.keyring });
+}
+
+const publicOf = (secret: string): string => publicKeyOf(importSecretKey(secret));
+const signWith = (secret: string, bytes: Uint8Array): string => sign(null, bytes, importSecretKey(secret)).toString('base64url');
+
+function signed(block: MandateBlock, signBytes: (bytes: Uint8Array) => string): string {
+  const input = signingInput(block);
+  return `${input}.${signBytes(ascii(input))}`;
+}
+
+/** @throws AIOS_MANDATE_EXCEEDED for a sealed mandate */
+function heldOf(token: MandateToken): { readonly blocksText: string; readonly secret: string } {
+  const { blocksText, end } = splitEnd(token);
+  if (end.kind === 'seal') throw fail('AIOS_MANDATE_EXCEEDED', 'A sealed mandate can be presented, not delegated.');
+  return { blocksText, secret: end.value };
+}
+
+function bounded(token: MandateToken): MandateToken {
+  if (token.length <= MANDATE_CHARS_MAX) return token;
+  throw fail('AIOS_MANDATE_EXCEEDED', `A mandate has at most ${MANDATE_CHARS_MAX} characters; grant fewer names or delegate less deep.`);
+}
+
+/** Bound to one mandate and one purpose, so that a proof can be neither moved nor mistaken for another signature. */
+const proofBytes = (verified: VerifiedMandate, bytes: Uint8Array): Uint8Array => ascii(`aios-proof\n${verified.digest}\n${createHash('sha256').update(bytes).digest('hex')}`);
+
+interface Remembered { readonly verified: VerifiedMandate; epoch: number }
+interface CacheOptions { readonly clock: Pick<Clock, 'now'>; readonly revocations: Revocations; readonly skewMs: number }
+
+/** Signatures are checked once per token; time on every call; revocation again whenever its epoch has moved. */
+function createCache(check: (token: MandateToken) => VerifiedMandate, { clock, revocations, skewMs }: CacheOptions): (token: MandateToken) => VerifiedMandate {
+  const known = new Map<string, Remembered>();
+  return (token) => {
+    const key = hash('sha256', token, 'base64url');
+    let entry = known.get(key);
+    if (entry === undefined) {
+      entry = { verified: check(token), epoch: -1 };
+      if (known.size >= CACHE_MAX) known.delete(known.keys().next().value as string);
+      known.set(key, entry);
+    }
+    if (entry.verified.grant.expiresAt <= clock.now()) known.delete(key);
+    checkTime(entry.verified.grant, clock.now(), skewMs);
+    if (entry.epoch !== revocations.epoch) checkRevoked(entry.verified.blockIds, revocations);
+    entry.epoch = revocations.epoch;
+    return entry.verified;
+  };
+}
