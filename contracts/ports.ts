@@ -7,6 +7,7 @@ import type { PolicySlice, SignedBundle } from './bundle.ts';
 import type { Capability, SlaTier } from './capability.ts';
 import type { LedgerEntry, LedgerRecord, SignedHead } from './record.ts';
 import type { Grant, MandateToken, VerifiedMandate } from './mandate.ts';
+import type { ErrorCode } from './errors.ts';
 import type { Envelope, Outcome, ProposedEffect, Trace } from './message.ts';
 import type { ModelReceipt, RetrievalReceipt } from './receipt.ts';
 import type { AppliedEffect, Decision, LedgerAnchor, TaskEntry, TaskResult, TaskState } from './task.ts';
@@ -359,7 +360,7 @@ export interface TaskView {
   readonly entry: TaskEntry;
   readonly state: TaskState;
   /** Present while a person is waited for. */
-  readonly waiting?: { readonly approvers: string; readonly quorum: number; readonly expiresAt: number; readonly workflowId: string; readonly card: string; readonly json: string };
+  readonly waiting?: { readonly approvers: string; readonly quorum: number; readonly expiresAt: number; readonly workflowId: string; readonly card: string; readonly json: string; readonly reason?: string; readonly output?: unknown; readonly costMicroUsd?: number };
   readonly result?: TaskResult;
 }
 /** Idempotent start by key, wait, watch, cancel, decide: what the HTTP API, the CLI and embedded hosts share. */
@@ -372,5 +373,5 @@ export interface Tasks {
   watch(tenant: string, taskId: string, signal: AbortSignal): AsyncIterable<TaskView>;
   cancel(tenant: string, taskId: string, by: string): Promise<void>;
   list(tenant: string, options: { readonly state?: TaskState; readonly limit: number }): Promise<readonly TaskView[]>;
-  decide(tenant: string, taskId: string, decision: Decision): Promise<{ readonly accepted: boolean; readonly message: string }>;
+  decide(tenant: string, taskId: string, decision: Decision): Promise<{ readonly accepted: boolean; readonly message: string; readonly code?: ErrorCode }>;
 }

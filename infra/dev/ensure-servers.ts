@@ -1,5 +1,6 @@
 // Makes sure that both development servers are there before tests or a run need them, with words while they are built.
-// Owns: nothing but that. Others may assume: exit code 0 means that `findServer` answers at once from now on.
+// Owns: nothing but that. Never starts a server.
+// Others may assume: exit code 0 means that `findServer` answers at once from now on.
 
 import { ERRORS, toErrorBody } from '../../contracts/errors.ts';
 import { readConfig } from '../config.ts';
