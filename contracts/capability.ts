@@ -112,7 +112,7 @@ export function defineCapability<I, O>(name: string, options: CapabilityOptions<
 }
 
 /** The plain-data half of a definition. */
-export function traitsOf(capability: Capability<never, never> | Capability): CapabilityTraits {
+export function traitsOf(capability: CapabilityTraits): CapabilityTraits {
   const { id, dataClass, sla, budget, ladder, orchestration, delivery, uses, effects } = capability;
   return { id, dataClass, sla, budget, ladder, orchestration, delivery, uses, effects };
 }

@@ -55,7 +55,7 @@ function subscribe(link: NatsLink, subject: string, queue: string | undefined, c
   });
 
   function refuse(message: Msg): void {
-    metrics.count('bus_overloaded_total', labels);
+    metrics.count('aios_bus_overloaded_total', labels);
     answerFailure(message, fail('AIOS_OVERLOADED', `${concurrencyMax} messages are being handled.`, { retryAfterMs: RETRY_AFTER_MS }));
   }
 
@@ -71,7 +71,7 @@ function subscribe(link: NatsLink, subject: string, queue: string | undefined, c
 
   function broke(message: Msg, thrown: unknown): void {
     const { code } = toErrorBody(thrown);
-    metrics.count('bus_handler_failed_total', { ...labels, code });
+    metrics.count('aios_bus_handler_failed_total', { ...labels, code });
     logger.warn({ plane: labels.plane, code }, 'a message handler failed');
     answerFailure(message, thrown);
   }

@@ -52,6 +52,7 @@ export interface NatsLink extends AsyncDisposable {
   readonly jsm: JetStreamManager;
   readonly name: string;
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly connected: boolean;
@@ -152,7 +153,7 @@ async function openLink(options: ConnectOptions, nc: NatsConnection, inbox: stri
 
   const call = (subject: string, data: Uint8Array, how: RequestCall) => (state.connected ? requests.request(subject, data, how) : Promise.reject(fail('AIOS_DISCONNECTED', `${how.what} was not sent.`)));
   return {
-    nc, js, jsm, name: options.name, clock, logger, metrics,
+    nc, js, jsm, name: options.name, clock, random: options.random, logger, metrics,
     get connected() {
       return state.connected;
     },
@@ -161,7 +162,7 @@ async function openLink(options: ConnectOptions, nc: NatsConnection, inbox: stri
     },
     send(subject, data, extra) {
       if (!state.connected) {
-        metrics.count('nats_publish_refused_total');
+        metrics.count('aios_nats_publish_refused_total');
         throw fail('AIOS_DISCONNECTED', 'The message was not sent.');
       }
       try {
@@ -199,7 +200,7 @@ async function openJetStream(nc: NatsConnection): Promise<JetStreamManager> {
 
 async function followStatus(nc: NatsConnection, { logger, metrics, name }: ConnectOptions, state: { connected: boolean }, requests: Requests, reconnects: ReadonlySet<() => void>): Promise<void> {
   for await (const status of nc.status()) {
-    metrics.count('nats_status_total', { type: status.type });
+    metrics.count('aios_nats_status_total', { type: status.type });
     if (status.type === 'disconnect') {
       state.connected = false;
       requests.failAll();

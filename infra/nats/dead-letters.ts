@@ -48,7 +48,7 @@ export function createDeadLetters(link: NatsLink, blobs: Blobs): DeadLetters {
       const messageId = `dl-${digestOfText(`${letter.subject} ${letter.reason} ${letter.data}`)}`;
       const headers = data.byteLength <= blobs.inlineBytesMax ? undefined : { [CLAIM_HEADER]: await blobs.put(data) };
       const { sequence } = await link.store(subjects.deadLetter(parseId('tenant', tenant), letter.reason), headers === undefined ? data : EMPTY, { messageId, headers });
-      link.metrics.count('dead_letters_total', { reason: letter.reason, code: isErrorCode(letter.code) ? letter.code : 'other' });
+      link.metrics.count('aios_dead_letters_total', { reason: letter.reason, code: isErrorCode(letter.code) ? letter.code : 'other' });
       return String(sequence);
     },
     async list({ tenant, limit }) {

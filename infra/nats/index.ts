@@ -2,8 +2,10 @@
 // Owns: the order of opening and closing. Never reads settings: the process passes what it read.
 // Others may assume: `connectPorts` resolves when every port works, and disposing it drains and closes the one connection.
 
-import type { Bus, CapabilityRegistry, DeadLetters, Dispatcher, KeyValue, Leases, Mailboxes, Outcomes, StateLog, TaskDirectory, Timers, WaitTokens } from '../../contracts/ports.ts';
+import type { PolicyBundle } from '../../contracts/bundle.ts';
+import type { Budgets, Bus, CapabilityRegistry, DeadLetters, Dispatcher, KeyValue, Leases, Mailboxes, Outcomes, SignatureVerifier, StateLog, TaskDirectory, Timers, WaitTokens } from '../../contracts/ports.ts';
 import { createBlobs } from './blobs.ts';
+import { createBudgets } from './budgets.ts';
 import { createBus } from './bus.ts';
 import { connectNats, type ConnectOptions, type NatsLink } from './connect.ts';
 import { closeMaxDeliveries, createDeadLetters } from './dead-letters.ts';
@@ -12,6 +14,7 @@ import { createKeyValue } from './key-value.ts';
 import { createLeases } from './leases.ts';
 import { createMailboxes } from './mailboxes.ts';
 import { createOutcomes } from './outcomes.ts';
+import { createPolicyStore, type NatsPolicyStore } from './policy-store.ts';
 import { createStateLog } from './state-log.ts';
 import { createTaskDirectory } from './task-directory.ts';
 import { createTimers, moveDueTimers } from './timers.ts';
@@ -31,6 +34,10 @@ export interface NatsPorts extends AsyncDisposable {
   readonly taskDirectory: TaskDirectory;
   readonly waitTokens: WaitTokens;
   dispatcher(registry: CapabilityRegistry): Dispatcher;
+  /** Believes bundles signed by keys this verifier knows; dispose it before the ports. */
+  policyStore(verifier: SignatureVerifier): NatsPolicyStore;
+  /** Caps come from the bundle in force: `budgets[tenant]`, else `budgets['*']`, else nothing may be spent. */
+  budgets(policies: Pick<NatsPolicyStore, 'bundle'>): Budgets;
   /** Housekeeping that some process must do: due timers into mailboxes, stuck messages into dead letters. The agent host runs it. */
   startKeepers(): Promise<AsyncDisposable>;
 }
@@ -54,14 +61,16 @@ export function createPorts(link: NatsLink): NatsPorts {
   const mailboxes = createMailboxes(link, blobs);
   const deadLetters = createDeadLetters(link, blobs);
   const outcomes = createOutcomes(link, blobs, deadLetters);
+  const stateLog = createStateLog(link);
   return {
-    link, bus, mailboxes, keyValue, deadLetters, outcomes,
-    stateLog: createStateLog(link),
+    link, bus, mailboxes, keyValue, deadLetters, outcomes, stateLog,
     leases: createLeases(link),
     timers: createTimers(link),
     taskDirectory: createTaskDirectory(link, keyValue),
     waitTokens: createWaitTokens(keyValue),
     dispatcher: (registry) => createDispatcher(mailboxes, registry),
+    policyStore: (verifier) => createPolicyStore(link, keyValue, verifier),
+    budgets: (policies) => createBudgets({ stateLog, clock: link.clock, random: link.random, metrics: link.metrics, capOf: async (tenant) => capOf(await policies.bundle(), tenant) }),
     async startKeepers() {
       const keepers = await Promise.all([moveDueTimers(link), closeMaxDeliveries(link, { deadLetters, blobs, publishOutcome: (outcome) => outcomes.publish(outcome) })]);
       return { async [Symbol.asyncDispose]() { await Promise.all(keepers.map((keeper) => keeper[Symbol.asyncDispose]())); } };
@@ -73,3 +82,5 @@ export function createPorts(link: NatsLink): NatsPorts {
     },
   };
 }
+
+const capOf = ({ budgets }: PolicyBundle, tenant: string): number => (Object.hasOwn(budgets, tenant) ? budgets[tenant] : budgets['*']) ?? 0;

@@ -46,7 +46,7 @@ function hold(link: NatsLink, { name, owner, ttlMs, fence, provenAt }: Holding):
     state.cancelRenew();
     state.cancelFence();
     if (lost.signal.aborted || (state.released && why !== 'released')) return;
-    if (why !== 'released') metrics.count('lease_lost_total', { why });
+    if (why !== 'released') metrics.count('aios_lease_lost_total', { why });
     lost.abort(why);
   };
   const watchProof = (): void => {

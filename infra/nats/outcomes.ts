@@ -38,7 +38,7 @@ export function createOutcomes(link: NatsLink, blobs: Blobs, deadLetters: DeadLe
       void read(message.data, message.headers?.get(CLAIM_HEADER) ?? '').then((outcome) => hear(outcome, tenantOf(message.subject)), (thrown: unknown) => refused(thrown));
     },
   });
-  const refused = (thrown: unknown): void => link.metrics.count('outcome_refused_total', { code: toErrorBody(thrown).code });
+  const refused = (thrown: unknown): void => link.metrics.count('aios_outcome_refused_total', { code: toErrorBody(thrown).code });
   const hear = (outcome: Outcome, tenant: string | undefined): void => {
     if (outcome.tenant !== tenant) return refused(fail('AIOS_TENANT_MISMATCH'));
     for (const waiter of waiters.get(outcome.id) ?? []) if (waiter.tenant === outcome.tenant && waiter.task === outcome.task) waiter.settle(outcome);
@@ -123,7 +123,7 @@ function consume(link: NatsLink, durable: string, read: (data: Uint8Array, claim
       } catch (thrown) {
         const { code } = toErrorBody(thrown);
         if (code === 'AIOS_DISCONNECTED' || code === 'AIOS_UNAVAILABLE') return message.nak(1_000);
-        link.metrics.count('outcome_refused_total', { code });
+        link.metrics.count('aios_outcome_refused_total', { code });
         await deadLetters.add({ tenant: tenantOf(message.subject) ?? 'sys', reason: 'malformed', code, subject: message.subject, attempts: message.info.deliveryCount, data: Buffer.from(message.data).toString('base64') });
         return message.term(code);
       }

@@ -60,7 +60,7 @@ export async function superviseConsumer(link: NatsLink, options: SupervisedConsu
   };
   const reopen = (why: string): void => {
     if (state.stopped || reopening !== undefined) return;
-    metrics.count('consumer_reopened_total', { why });
+    metrics.count('aios_consumer_reopened_total', { why });
     logger.warn({ ...label, why }, 'a consumer stopped; it is opened again');
     reopening = openUntilOpen().finally(() => { reopening = undefined; });
   };
@@ -86,7 +86,7 @@ export async function superviseConsumer(link: NatsLink, options: SupervisedConsu
   const inspect = async (before: number): Promise<void> => {
     if (link.connected && state.received === before && desk.held === 0 && reopening === undefined) {
       const info = await link.jsm.consumers.info(options.stream, name).catch(() => undefined);
-      if (info !== undefined) metrics.gauge('consumer_pending', info.num_pending, label);
+      if (info !== undefined) metrics.gauge('aios_consumer_pending', info.num_pending, label);
       const room = info !== undefined && info.num_ack_pending < (info.config.max_ack_pending ?? 1);
       if (room && info.num_pending > 0 && state.received === before) reopen('stalled');
     }
@@ -155,7 +155,7 @@ function createDesk(link: NatsLink, { handle, inFlightMax, workingMs = WORKING_M
     try {
       await handle(message);
     } catch (thrown) {
-      metrics.count('consumer_handler_failed_total', { code: toErrorBody(thrown).code });
+      metrics.count('aios_consumer_handler_failed_total', { code: toErrorBody(thrown).code });
     }
     respond(link, () => message.nak(NAK_MS));
   };
@@ -185,6 +185,6 @@ export function respond(link: NatsLink, run: () => void): void {
   try {
     run();
   } catch {
-    link.metrics.count('consumer_ack_lost_total');
+    link.metrics.count('aios_consumer_ack_lost_total');
   }
 }

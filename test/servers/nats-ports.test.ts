@@ -50,7 +50,7 @@ describe('connection', () => {
 describe('bus', () => {
   const subject = subjects.capability(tenant, parseCapabilityId('bus.echo'));
   test('a request reaches one of a queue group and comes back with headers', async () => {
-    await using heldA = await other.bus.subscribe(subject, { queue: 'q' }, (message) => message.respond?.(message.data, { seen: message.headers['x'] ?? '' }));
+    await using _a = await other.bus.subscribe(subject, { queue: 'q' }, (message) => message.respond?.(message.data, { seen: message.headers['x'] ?? '' }));
     const answer = await ports.bus.request(subject, bytes('hi'), { timeoutMs: 1_000, headers: { x: 'y' } });
     expect([text(answer.data), answer.headers['seen']]).toEqual(['hi', 'y']);
   });
@@ -60,7 +60,7 @@ describe('bus', () => {
     expect(performance.now() - before).toBeLessThan(1_000);
   });
   test('a silent listener is AIOS_DEADLINE_EXCEEDED, an abort ends the wait', async () => {
-    await using heldA = await other.bus.subscribe('ai.v1.demo.cap.silent', {}, () => {});
+    await using _a = await other.bus.subscribe('ai.v1.demo.cap.silent', {}, () => {});
     expect(await codeOf(ports.bus.request('ai.v1.demo.cap.silent', bytes(''), { timeoutMs: 50 }))).toBe('AIOS_DEADLINE_EXCEEDED');
     expect(await codeOf(ports.bus.request('ai.v1.demo.cap.silent', bytes(''), { timeoutMs: 5_000, signal: AbortSignal.timeout(20) }))).toBe('AIOS_TASK_CANCELLED');
     expect(ports.link.inFlight).toBe(0);
@@ -68,7 +68,7 @@ describe('bus', () => {
   test('past concurrencyMax the sender is answered AIOS_OVERLOADED', async () => {
     let release = (): void => {};
     const gate = new Promise<void>((resolve) => { release = resolve; });
-    await using heldA = await other.bus.subscribe('ai.v1.demo.cap.slow', { concurrencyMax: 2 }, async (message) => {
+    await using _a = await other.bus.subscribe('ai.v1.demo.cap.slow', { concurrencyMax: 2 }, async (message) => {
       await gate;
       message.respond?.(bytes('ok'));
     });
@@ -79,7 +79,7 @@ describe('bus', () => {
     expect(text((await answers[0])?.data ?? bytes(''))).toBe('ok');
   });
   test('a handler that throws answers with its typed error', async () => {
-    await using heldA = await other.bus.subscribe('ai.v1.demo.cap.broken', {}, async () => { throw new Error('secret detail'); });
+    await using _a = await other.bus.subscribe('ai.v1.demo.cap.broken', {}, async () => { throw new Error('secret detail'); });
     const answer = await ports.bus.request('ai.v1.demo.cap.broken', bytes(''), { timeoutMs: 1_000 });
     expect(JSON.parse(text(answer.data))).toMatchObject({ status: 'failed', error: { code: 'AIOS_INTERNAL' } });
     expect(text(answer.data)).not.toContain('secret');
@@ -131,14 +131,14 @@ describe('mailboxes', () => {
     await expect.poll(() => seen.length).toBe(2);
     await host.link.nc.close();
     const taken: MailboxDelivery[] = [];
-    await using heldB = await other.mailboxes.consume(7, { inFlightMax: 4 }, async (delivery) => { taken.push(delivery); await delivery.ack(); });
+    await using _b = await other.mailboxes.consume(7, { inFlightMax: 4 }, async (delivery) => { taken.push(delivery); await delivery.ack(); });
     await expect.poll(() => taken.length, { timeout: 8_000 }).toBe(1);
     expect([text(taken[0]?.data ?? bytes('')), taken[0]?.attempt]).toEqual(['kept', 2]);
   });
   test('a slow handler is not given its message twice, a throwing one is', async () => {
     const id = Array.from({ length: 500 }, (_, index) => `s${index}`).find((one) => partitionOf('echo', one) === 9) ?? '';
     const seen: number[] = [];
-    await using heldA = await other.mailboxes.consume(9, { inFlightMax: 2 }, async (delivery) => {
+    await using _a = await other.mailboxes.consume(9, { inFlightMax: 2 }, async (delivery) => {
       seen.push(delivery.attempt);
       if (text(delivery.data) === 'throws' && delivery.attempt === 1) throw new Error('no');
       if (text(delivery.data) === 'slow') await sleep(5_000);
@@ -153,7 +153,7 @@ describe('mailboxes', () => {
   test('a message above 64 KiB travels by claim check', async () => {
     const id = Array.from({ length: 500 }, (_, index) => `b${index}`).find((one) => partitionOf('echo', one) === 11) ?? '';
     const sizes: number[] = [];
-    await using heldA = await other.mailboxes.consume(11, { inFlightMax: 2 }, async (delivery) => { sizes.push(delivery.data.byteLength); await delivery.ack(); });
+    await using _a = await other.mailboxes.consume(11, { inFlightMax: 2 }, async (delivery) => { sizes.push(delivery.data.byteLength); await delivery.ack(); });
     await ports.mailboxes.publish(mailbox(id), new Uint8Array(700 * 1024).fill(65), { messageId: 'big-1' });
     await expect.poll(() => sizes, { timeout: 5_000 }).toEqual([700 * 1024]);
   });
@@ -176,7 +176,7 @@ describe('outcomes', () => {
   test('a durable reader gets every outcome until its handler resolves', async () => {
     const seen: string[] = [];
     let failures = 0;
-    await using heldA = await other.outcomes.consume('bridge-test', async (outcome) => {
+    await using _a = await other.outcomes.consume('bridge-test', async (outcome) => {
       if (outcome.id === 'envelope-id-000001' && failures++ < 2) throw new Error('later');
       seen.push(outcome.id);
     });
@@ -241,7 +241,7 @@ describe('keys and values', () => {
   test('a watch reports what is there, what changes and what goes', async () => {
     await ports.keyValue.put('aios_revoked', 'w.1', bytes('one'));
     const seen: string[] = [];
-    await using heldW = await other.keyValue.watch('aios_revoked', 'w.>', (key, value) => seen.push(`${key}=${value === undefined ? '-' : text(value)}`));
+    await using _w = await other.keyValue.watch('aios_revoked', 'w.>', (key, value) => seen.push(`${key}=${value === undefined ? '-' : text(value)}`));
     expect(seen).toEqual(['w.1=one']);
     await ports.keyValue.put('aios_revoked', 'w.1', bytes('two'));
     await ports.keyValue.delete('aios_revoked', 'w.1');
@@ -285,18 +285,18 @@ describe('dead letters and timers', () => {
     expect(await other.deadLetters.list({ tenant: 'demo', limit: 10 })).toEqual([expect.objectContaining({ ...letter, id: letterId })]);
     expect(await other.deadLetters.list({ tenant: 'nobody', limit: 10 })).toEqual([]);
     const seen: string[] = [];
-    await using heldA = await other.mailboxes.consume(13, { inFlightMax: 2 }, async (delivery) => { seen.push(text(delivery.data)); await delivery.ack(); });
+    await using _a = await other.mailboxes.consume(13, { inFlightMax: 2 }, async (delivery) => { seen.push(text(delivery.data)); await delivery.ack(); });
     await other.deadLetters.replay(letterId);
     await expect.poll(() => seen).toEqual(['again']);
     expect(await ports.deadLetters.get(letterId)).toBeUndefined();
     await ports.deadLetters.discard(letterId);
-    expect(ports.counters.total('dead_letters_total', { reason: 'poison' })).toBe(2);
+    expect(ports.counters.total('aios_dead_letters_total', { reason: 'poison' })).toBe(2);
   });
   test('a timer fires once into its mailbox, the same key replaces, a cancelled one does not', async () => {
     const id = Array.from({ length: 500 }, (_, index) => `t${index}`).find((one) => partitionOf('echo', one) === 15) ?? '';
-    await using heldK = await other.startKeepers();
+    await using _k = await other.startKeepers();
     const seen: string[] = [];
-    await using heldA = await other.mailboxes.consume(15, { inFlightMax: 2 }, async (delivery) => { seen.push(text(delivery.data)); await delivery.ack(); });
+    await using _a = await other.mailboxes.consume(15, { inFlightMax: 2 }, async (delivery) => { seen.push(text(delivery.data)); await delivery.ack(); });
     const at = Date.now() + 1_500;
     await ports.timers.schedule({ key: 'demo/echo/1 one', subject: mailbox(id), at: Date.now() + 60_000, data: bytes('late'), messageId: 'tm-0' });
     await ports.timers.schedule({ key: 'demo/echo/1 one', subject: mailbox(id), at, data: bytes('fired'), messageId: 'tm-1' });
@@ -313,9 +313,9 @@ describe('a server that dies', () => {
   test('requests in flight fail, publishes meanwhile are refused, and everything goes on after the restart', async () => {
     const seen: string[] = [];
     const id = Array.from({ length: 500 }, (_, index) => `r${index}`).find((one) => partitionOf('echo', one) === 21) ?? '';
-    await using heldA = await other.mailboxes.consume(21, { inFlightMax: 4 }, async (delivery) => { seen.push(text(delivery.data)); await delivery.ack(); });
-    await using heldB = await other.bus.subscribe('ai.v1.demo.cap.hang', {}, () => {});
-    await using heldW = await other.keyValue.watch('aios_revoked', 'r.>', (key, value) => seen.push(`${key}=${text(value ?? bytes('-'))}`));
+    await using _a = await other.mailboxes.consume(21, { inFlightMax: 4 }, async (delivery) => { seen.push(text(delivery.data)); await delivery.ack(); });
+    await using _b = await other.bus.subscribe('ai.v1.demo.cap.hang', {}, () => {});
+    await using _w = await other.keyValue.watch('aios_revoked', 'r.>', (key, value) => seen.push(`${key}=${text(value ?? bytes('-'))}`));
     const hanging = codeOf(ports.bus.request('ai.v1.demo.cap.hang', bytes(''), { timeoutMs: 60_000 }));
     const waiting = ports.outcomes.wait('demo', 't-r', 'envelope-id-restart', 30_000);
     nats.server.kill('SIGKILL');
@@ -323,7 +323,7 @@ describe('a server that dies', () => {
     await expect.poll(() => ports.bus.connected).toBe(false);
     expect(await codeOf(Promise.resolve().then(() => ports.bus.publish('ai.v1.demo.evt.x', bytes(''))))).toBe('AIOS_DISCONNECTED');
     expect(await codeOf(ports.stateLog.append(state('s9'), 0, bytes('a')))).toBe('AIOS_DISCONNECTED');
-    expect(ports.counters.total('nats_publish_refused_total')).toBe(1);
+    expect(ports.counters.total('aios_nats_publish_refused_total')).toBe(1);
     await nats.restart();
     await expect.poll(() => ports.bus.connected && other.bus.connected, { timeout: 10_000 }).toBe(true);
     await ports.mailboxes.publish(mailbox(id), bytes('after'), { messageId: 'after-1' });

@@ -1,0 +1,19 @@
+// The smallest agent: says back what it heard, so that the whole line can be tried without a model.
+// Owns: `echo.say` (durable), `echo.ask` (ephemeral) and `bench.echo`, which measurements use.
+// Never keeps state. Others may assume: it costs nothing, uses nothing and proposes no effect.
+
+import { z } from 'zod';
+import { defineCapability } from '../../contracts/capability.ts';
+import { defineAgent } from '../define.ts';
+
+const input = z.strictObject({ text: z.string().max(16_384) });
+const output = z.strictObject({ text: z.string().max(16_384) });
+
+export const echoSay = defineCapability('echo.say', { input, output, dataClass: 'public', budget: { latencyMsMax: 2_000, microUsdMax: 0 }, ladder: ['model', 'human'] });
+export const echoAsk = defineCapability('echo.ask', { input, output, dataClass: 'public', delivery: 'ephemeral', budget: { latencyMsMax: 2_000, microUsdMax: 0 } });
+export const benchEcho = defineCapability('bench.echo', { input, output, dataClass: 'public', budget: { latencyMsMax: 2_000, microUsdMax: 100 } });
+
+export const echoAgent = defineAgent('echo')
+  .handle(echoSay, ({ text }) => ({ text }))
+  .handle(echoAsk, ({ text }) => ({ text }))
+  .handle(benchEcho, ({ text }) => ({ text }));

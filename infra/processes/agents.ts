@@ -1,0 +1,97 @@
+// The agent host process: mailboxes and ephemeral capabilities of the shipped agents, on one connection.
+// Owns: opening and closing in order. On SIGTERM it takes no more, ends running turns within five seconds, and is gone within eight.
+// Never holds the brain's key: it verifies and narrows mandates, it cannot mint one.
+// Others may assume: the line {"msg":"ready"} means that messages are taken, and that killing it at any moment loses nothing:
+// another host, or its successor, is given what it held.
+
+import { join } from 'node:path';
+import { shippedAgents } from '../../agents/index.ts';
+import { createRegistry } from '../../agents/registry.ts';
+import type { Interceptor } from '../../agents/runtime/chain.ts';
+import { createAgentHost, type AgentHost } from '../../agents/runtime/host.ts';
+import type { AnyAgent } from '../../contracts/agent.ts';
+import { fail, toErrorBody } from '../../contracts/errors.ts';
+import { readableId } from '../../contracts/ids.ts';
+import type { CapabilityRegistry } from '../../contracts/ports.ts';
+import { type Config, readConfig } from '../config.ts';
+import { loadKeys, type Keys } from '../crypto/keys.ts';
+import { mandatesOf } from '../crypto/mandates.ts';
+import { serveInspection } from '../nats/inspection.ts';
+import { connectPorts, type NatsPorts } from '../nats/index.ts';
+import { watchRevocations } from '../nats/revocations.ts';
+import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
+import { startMetricsServer } from '../telemetry/metrics.ts';
+
+const EXIT_MS_MAX = 8_000;
+/** The brain makes the keys at its first start; a host that starts beside it waits this long. */
+const KEYS_MS_MAX = 20_000;
+
+export interface AgentHostDeps {
+  readonly agents?: readonly AnyAgent[];
+  /** Capabilities of others, for durable asks; from the agents alone unless given. */
+  readonly registry?: CapabilityRegistry;
+  readonly intercept?: readonly Interceptor[];
+  /** `'*'` where this is the only host for ever, such as an embedded one: no leases. */
+  readonly partitions?: '*' | 'leased';
+  readonly telemetry?: Telemetry;
+  /** A connection that is shared with other parts of one process; its owner closes it. */
+  readonly ports?: NatsPorts;
+  readonly keys?: Keys;
+}
+export interface AgentHostProcess extends AsyncDisposable {
+  readonly host: AgentHost;
+}
+
+/** Resolves when messages are taken. @throws AIOS_CONFIG_INVALID, AIOS_DISCONNECTED, AIOS_SERVER_TOO_OLD */
+export async function startAgentHost(config: Config, deps: AgentHostDeps = {}): Promise<AgentHostProcess> {
+  await using opening = new AsyncDisposableStack();
+  const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
+  const { logger, metrics, tracer, clock, random } = telemetry;
+  const agents = deps.agents ?? shippedAgents;
+  const ports = deps.ports ?? opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const keys = deps.keys ?? (await waitForKeys(config, telemetry));
+  const { revocations } = opening.use(await watchRevocations(ports.keyValue));
+  const mandates = mandatesOf(keys, { clock, random, revocations });
+  const host = opening.use(createAgentHost(
+    { ...ports, mandates, clock, random, logger, metrics, tracer },
+    { agents, name: readableId(config.name.slice(0, 40), random.bytes(5)), partitions: deps.partitions ?? 'leased', registry: deps.registry ?? createRegistry(agents), ...(deps.intercept === undefined ? {} : { intercept: deps.intercept }) },
+  ));
+  opening.use(await ports.startKeepers());
+  opening.use(await serveInspection(ports, host));
+  await host.start();
+  if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
+  opening.defer(() => host.drain());
+  const open = opening.move();
+  return { host, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+async function waitForKeys(config: Config, { clock }: Telemetry): Promise<Keys> {
+  const giveUpAt = clock.monotonic() + KEYS_MS_MAX;
+  for (;;) {
+    const keys = await loadKeys(join(config.home, 'keys')).catch((error: unknown) => { if (clock.monotonic() >= giveUpAt) throw error; });
+    if (keys !== undefined && keys.keyring.keys.length > 0) return keys;
+    if (clock.monotonic() >= giveUpAt) throw fail('AIOS_CONFIG_INVALID', 'There is no key ring in AIOS_HOME; start the brain once, or copy keys/keyring.json from it.');
+    await clock.sleep(200);
+  }
+}
+
+/** Runs until SIGTERM or SIGINT. */
+async function main(): Promise<void> {
+  const config = readConfig('agents');
+  const telemetry = createTelemetry(config);
+  const started = await startAgentHost(config, { telemetry });
+  telemetry.logger.info({ agents: shippedAgents.map((agent) => agent.kind) }, 'ready');
+  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
+  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
+  await started[Symbol.asyncDispose]();
+  await telemetry[Symbol.asyncDispose]();
+  process.exit(0);
+}
+
+if (import.meta.main) {
+  await main().catch((thrown: unknown) => {
+    const { code, message } = toErrorBody(thrown);
+    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'agents', code, msg: message })}\n`);
+    process.exit(1);
+  });
+}
