@@ -84,7 +84,7 @@ function batchesOf(missing: readonly (readonly [string, string])[]): (readonly (
 async function embedBatch(texts: readonly string[], { embed, clock, tenant }: EmbedCorpusOptions): Promise<EmbedAnswer> {
   for (let attempt = 1; ; attempt++) {
     try {
-      const answer = await embed({ texts, deadline: clock.now() + BATCH_DEADLINE_MS, tenant });
+      const answer = await embed({ texts, deadline: clock.now() + BATCH_DEADLINE_MS, tenant, sla: 'bulk' });
       if (answer.vectors.length === texts.length) return answer;
       throw fail('AIOS_MODEL_FAULT', 'The embedder returned another number of vectors than it was given texts.');
     } catch (error) {

@@ -1,0 +1,146 @@
+// The gateway process: providers, retrieval and records behind one order of checks, in the queue group `gateway`.
+// Owns: which members are plugged in by the settings, and opening and closing them in order.
+// Never decides anything about a call. On SIGTERM it stops taking work, answers what it has within five seconds, and is gone within eight.
+// Others may assume: the line {"msg":"ready"} means that every capability in `gatewayCapabilities` is answered;
+// a model worker that is not there yet makes model calls fail with AIOS_MODEL_UNAVAILABLE, nothing else.
+
+import { join } from 'node:path';
+import { createGateway } from '../../agents/gateway/gateway.ts';
+import type { GatewayHandler } from '../../agents/gateway/handlers/handler.ts';
+import { modelHandlers } from '../../agents/gateway/handlers/models.ts';
+import { recordHandlers } from '../../agents/gateway/handlers/records.ts';
+import { spaceHandlers } from '../../agents/gateway/handlers/spaces.ts';
+import type { ModelRouter } from '../../agents/gateway/model-router.ts';
+import { createModelRouter } from '../../agents/gateway/model-router.ts';
+import { connectWorkerProvider } from '../../agents/model-worker/client.ts';
+import { createEmbeddedRetrieval } from '../../agents/retrieval/engine.ts';
+import type { PolicyBundle } from '../../contracts/bundle.ts';
+import { hasCode, toErrorBody } from '../../contracts/errors.ts';
+import type { Bus, Mandates, ModelProvider, PolicyStore, Records, Retrieval } from '../../contracts/ports.ts';
+import { type Config, readConfig } from '../config.ts';
+import { loadDocuments } from '../corpus/load.ts';
+import { loadKeys } from '../crypto/keys.ts';
+import { mandatesOf } from '../crypto/mandates.ts';
+import { createVerifier } from '../crypto/signer.ts';
+import { openIndexStore } from '../files/index-store.ts';
+import { openVectorCache } from '../files/vector-cache.ts';
+import { connectPorts } from '../nats/index.ts';
+import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
+import { startMetricsServer } from '../telemetry/metrics.ts';
+
+const EXIT_MS_MAX = 8_000;
+const KEYS_WAIT_MS_MAX = 30_000;
+/** The default first. */
+const WORKER_MODELS = ['minilm-l6-int8', 'minilm-static-256'] as const;
+
+export interface GatewayProcess extends AsyncDisposable {
+  readonly retrieval: Retrieval;
+}
+/** What a host or a test brings along instead of what the settings name; whoever brings a part closes it. */
+export interface GatewayDeps {
+  readonly telemetry?: Telemetry;
+  readonly bus?: Bus;
+  readonly mandates?: Mandates;
+  readonly policies?: PolicyStore & { bundle(): Promise<PolicyBundle> };
+  readonly providers?: readonly ModelProvider[];
+  readonly retrieval?: Retrieval;
+  readonly records?: Records;
+}
+
+/** Resolves when every capability is answered. @throws AIOS_CONFIG_INVALID, AIOS_DISCONNECTED */
+export async function startGateway(config: Config, deps: GatewayDeps = {}): Promise<GatewayProcess> {
+  await using opening = new AsyncDisposableStack();
+  const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
+  const { clock, metrics, logger: log, tracer } = telemetry;
+  const { bus, mandates, policies } = await openGovernance(config, telemetry, deps, opening);
+  const providers = deps.providers ?? (await openProviders(bus, policies, telemetry, opening));
+  const router = createModelRouter({ providers, bundle: () => policies.bundle(), clock, metrics });
+  const retrieval = deps.retrieval ?? opening.use(await openRetrieval(config, router, telemetry));
+  const handlers: GatewayHandler[] = [
+    ...modelHandlers(router),
+    ...spaceHandlers({ retrieval, loadDocuments: (path, onSkipped) => loadDocuments(path, { onSkipped }), expectedMicroUsd: () => router.expectedMicroUsd('embed'), clock, log }),
+    ...(deps.records === undefined ? [] : recordHandlers(deps.records)),
+  ];
+  const gateway = opening.use(createGateway({ bus, mandates, policies, clock, log, metrics, tracer }, { handlers }));
+  await gateway.serve();
+  if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
+  const open = opening.move();
+  return { retrieval, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+interface Governance {
+  readonly bus: Bus;
+  readonly mandates: Mandates;
+  readonly policies: NonNullable<GatewayDeps['policies']>;
+}
+
+async function openGovernance(config: Config, telemetry: Telemetry, deps: GatewayDeps, opening: AsyncDisposableStack): Promise<Governance> {
+  const { bus, mandates, policies } = deps;
+  if (bus !== undefined && mandates !== undefined && policies !== undefined) return { bus, mandates, policies };
+  const { clock, random, metrics, logger } = telemetry;
+  const keys = await waitForKeys(config, telemetry);
+  const ports = opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  return {
+    bus: bus ?? ports.bus,
+    mandates: mandates ?? mandatesOf({ ...keys, brain: undefined }, { clock, random }),
+    policies: policies ?? opening.use(ports.policyStore(createVerifier(keys.keyring))),
+  };
+}
+
+/** The public ring is written by whoever starts first with the brain's keys; the gateway only reads it. */
+async function waitForKeys(config: Config, { clock }: Telemetry): ReturnType<typeof loadKeys> {
+  const until = clock.monotonic() + KEYS_WAIT_MS_MAX;
+  for (;;) {
+    const keys = await loadKeys(join(config.home, 'keys'));
+    if (keys.keyring.keys.length > 0 || clock.monotonic() >= until) return keys;
+    await clock.sleep(200);
+  }
+}
+
+/** Prices are looked up in the bundle in force when the call is made; until there is one, nothing has a price. */
+async function openProviders(bus: Bus, policies: Governance['policies'], { clock, random, metrics }: Telemetry, opening: AsyncDisposableStack): Promise<readonly ModelProvider[]> {
+  let bundle: PolicyBundle | undefined;
+  const current = async (): Promise<void> => {
+    bundle = await policies.bundle().catch((error: unknown) => {
+      if (hasCode(error, 'AIOS_POLICY_MISSING') || hasCode(error, 'AIOS_DISCONNECTED')) return undefined;
+      throw error;
+    });
+  };
+  const workers = opening.use(await connectWorkerProvider({ bus, clock, random, metrics, models: WORKER_MODELS, prices: (model) => (bundle !== undefined && Object.hasOwn(bundle.prices, model) ? bundle.prices[model] : undefined) }));
+  const fresh = <R, A>(ask: (request: R) => Promise<A>) => async (request: R): Promise<A> => {
+    await current();
+    return ask(request);
+  };
+  return [{ name: workers.name, inside: workers.inside, region: workers.region, models: WORKER_MODELS, embed: fresh((request) => workers.embed(request)), classify: fresh((request) => workers.classify(request)) }];
+}
+
+/** Text to index and to search for is embedded inside the boundary only, whatever class its task has. */
+async function openRetrieval(config: Config, router: ModelRouter, { clock, logger: log }: Telemetry): Promise<Retrieval> {
+  return createEmbeddedRetrieval({
+    embed: (request) => router.run({ op: 'embed', model: request.model, scope: { dataClass: 'restricted', regions: ['*'], models: ['*'], deadline: request.deadline } }, (provider) => provider.embed?.(request)),
+    store: await openIndexStore({ dir: join(config.home, 'index') }),
+    cache: await openVectorCache({ dir: join(config.cacheDir, 'vectors') }),
+    clock, log,
+  });
+}
+
+/** Runs until SIGTERM or SIGINT. */
+async function main(): Promise<void> {
+  const config = readConfig('gateway');
+  const telemetry = createTelemetry(config);
+  const gateway = await startGateway(config, { telemetry });
+  telemetry.logger.info({ engine: gateway.retrieval.engine }, 'ready');
+  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
+  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
+  await gateway[Symbol.asyncDispose]();
+  await telemetry[Symbol.asyncDispose]();
+  process.exit(0);
+}
+
+if (import.meta.main) {
+  await main().catch((thrown: unknown) => {
+    const { code, message } = toErrorBody(thrown);
+    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'gateway', code, msg: message })}\n`);
+    process.exit(1);
+  });
+}
