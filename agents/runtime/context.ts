@@ -14,6 +14,7 @@ import { effectSchema, type Envelope, HEADERS, type ProposedEffect, type Reply, 
 import { parseBytes, parseValue, toBytes } from '../../contracts/parse.ts';
 import type { Bus, CapabilityRegistry, Clock, Logger, Mailboxes, Mandates, Outcomes, SearchAnswer } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
+import { grantsName } from './authority.ts';
 import type { Call, Chain } from './chain.ts';
 import { childId } from './child-id.ts';
 import { OUTBOX_MAX, type Post, type TimerChange, TIMERS_MAX } from './record.ts';
@@ -154,7 +155,7 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
     ask: (capability, input, asked = {}) => ask(capability, input, { mandate: narrowed(ports.mandates, envelope.mandate, asked), depth: envelope.depth, timeoutMs: asked.timeoutMs }),
     delegate: async (capability, input, asked = {}) => {
       if (envelope.depth >= grant.depthMax) throw fail('AIOS_MANDATE_EXCEEDED', `depth ${envelope.depth + 1}, at most ${grant.depthMax}.`);
-      const scope = { capabilities: [capability.id as string, ...capability.uses], ...asked.scope };
+      const scope = { capabilities: [capability.id as string, ...capability.uses.filter((use) => grantsName(grant.capabilities, use))], ...asked.scope };
       return ask(capability, input, { mandate: narrowed(ports.mandates, envelope.mandate, { scope }), depth: envelope.depth + 1, timeoutMs: asked.timeoutMs });
     },
     async search(space, query, asked = {}) {
@@ -245,11 +246,11 @@ async function askDurable(ports: ContextPorts, asked: Envelope, timeoutMs: numbe
 
 /** Fragments come as output, the receipts beside it: together they are the answer of the retrieval port. */
 function searchAnswer(reply: Reply): SearchAnswer {
-  const { fragments } = (reply as { output: Pick<SearchAnswer, 'fragments'> }).output;
+  const { fragments, weights } = (reply as { output: Pick<SearchAnswer, 'fragments' | 'weights'> }).output;
   const receipt = reply.receipts.find((entry) => entry.kind === 'retrieval');
   const model = reply.receipts.find((entry) => entry.kind === 'model');
   if (receipt === undefined || !Array.isArray(fragments)) throw fail('AIOS_RETRIEVAL_FAULT', 'the answer carries no receipt.');
-  return { fragments, receipt, ...(model === undefined ? {} : { model }) };
+  return { fragments, receipt, ...(model === undefined ? {} : { model }), ...(weights === undefined ? {} : { weights }) };
 }
 
 function timerKey(envelope: Envelope, self: AgentAddress | undefined, name: string): string {

@@ -127,6 +127,9 @@ type Make = (random: Random, depth: number) => Json;
 const wild = (random: Random, depth: number, make: Make): Json => (random() < 0.04 ? any(random, depth) : make(random, depth));
 const two = (operator: string, left: Json, right: Json): Json => ({ [operator]: { left, right } });
 
+const BRANCHES = ['if', 'then', 'else'];
+const conditional = (...parts: readonly [Json, Json, Json]): Json => ({ 'if-then-else': Object.fromEntries(BRANCHES.map((name, i) => [name, parts[i]])) });
+
 const any: Make = (random, depth) => pick(random, [bool, long, text, setOf, record, who])(random, Math.max(0, depth - 1));
 const access = (random: Random, depth: number, name: string): Json => ({ '.': { left: wild(random, depth - 1, holder), attr: random() < 0.93 ? name : pick(random, NAMES) } });
 const holder: Make = (random, depth) => (random() < 0.6 || depth <= 0 ? { Var: 'context' } : pick(random, [record, who])(random, depth - 1));
@@ -150,7 +153,7 @@ const bool: Make = (random, depth) => {
     case 14: return two(pick(random, ['containsAll', 'containsAny']), of(setOf), of(setOf));
     case 15: return { isEmpty: { arg: of(setOf) } };
     case 16: return two('hasTag', of(who), of(text));
-    case 17: return { 'if-then-else': { if: of(bool), then: of(bool), else: of(bool) } };
+    case 17: return conditional(of(bool), of(bool), of(bool));
     case 18: { const name = pick(random, NAMES); return two('&&', { has: { left: { Var: 'context' }, attr: name } }, two('==', { '.': { left: { Var: 'context' }, attr: name } }, of(any))); }
     default: return access(random, depth, 'flag');
   }
@@ -164,7 +167,7 @@ const long: Make = (random, depth) => {
     case 1: return two('-', of(long), of(long));
     case 2: return two('*', of(long), of(long));
     case 3: return { neg: { arg: of(long) } };
-    case 4: return { 'if-then-else': { if: of(bool), then: of(long), else: of(long) } };
+    case 4: return conditional(of(bool), of(long), of(long));
     default: return access(random, depth, 'n');
   }
 };

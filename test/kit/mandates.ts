@@ -1,0 +1,57 @@
+// Mandates for tests: readable, sealed with a shared secret instead of signatures.
+// Owns: narrowing by construction and refusal of wider caveats, like the real ones. Never for production: whoever has the secret can mint.
+// Others may assume: a token that was changed anywhere does not verify, and neither does one past its time.
+
+import { canonicalJson, digestOfText } from '../../contracts/canonical.ts';
+import { DATA_CLASSES } from '../../contracts/capability.ts';
+import { fail } from '../../contracts/errors.ts';
+import type { Grant, MandateToken, VerifiedMandate } from '../../contracts/mandate.ts';
+import type { Clock, Mandates } from '../../contracts/ports.ts';
+
+const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+const decode = (text: string): Grant[] => JSON.parse(Buffer.from(text, 'base64url').toString()) as Grant[];
+
+export function createTestMandates(clock: Clock, secret = 'test'): Mandates {
+  const seal = (body: string): string => digestOfText(`${secret}/${body}`).slice(7, 39);
+  const tokenOf = (grants: readonly Grant[]): MandateToken => {
+    const body = encode(grants);
+    return `${body}~${seal(body)}`;
+  };
+  const cache = new Map<MandateToken, readonly Grant[]>();
+  function open(token: MandateToken): readonly Grant[] {
+    const known = cache.get(token);
+    if (known !== undefined) return known;
+    const [body, sealed] = token.split('~');
+    if (body === undefined || sealed !== seal(body)) throw fail('AIOS_MANDATE_INVALID', 'the seal is wrong.');
+    const grants = decode(body);
+    if (cache.size >= 10_000) cache.clear();
+    cache.set(token, grants);
+    return grants;
+  }
+  return {
+    mint: (grant) => tokenOf([grant]),
+    attenuate(token, caveat) {
+      const grants = open(token);
+      return tokenOf([...grants, narrow(grants.at(-1) as Grant, caveat)]);
+    },
+    verify(token): VerifiedMandate {
+      const grants = open(token);
+      const grant = grants.at(-1) as Grant;
+      if (clock.now() >= grant.expiresAt || clock.now() < grant.notBefore) throw fail('AIOS_MANDATE_INVALID', 'it is not in its time.');
+      return { digest: digestOfText(token), grant, root: grants[0] as Grant, blockIds: grants.map((entry) => digestOfText(canonicalJson(entry)).slice(7, 19)), holder: 'test', depth: grants.length - 1 };
+    },
+  };
+}
+
+/** @throws AIOS_MANDATE_INVALID when a caveat is wider */
+function narrow(grant: Grant, caveat: Partial<Grant>): Grant {
+  for (const key of ['capabilities', 'regions', 'models', 'spaces'] as const) {
+    const wider = caveat[key]?.find((entry) => !grant[key].includes(entry) && !grant[key].includes('*'));
+    if (wider !== undefined) throw fail('AIOS_MANDATE_INVALID', `${key}: ${wider} is not in the parent.`);
+  }
+  for (const key of ['budgetMicroUsd', 'callsMax', 'depthMax', 'expiresAt'] as const) {
+    if ((caveat[key] ?? 0) > grant[key]) throw fail('AIOS_MANDATE_INVALID', `${key} is wider than the parent's.`);
+  }
+  if (caveat.dataClass !== undefined && DATA_CLASSES.indexOf(caveat.dataClass) > DATA_CLASSES.indexOf(grant.dataClass)) throw fail('AIOS_MANDATE_INVALID', 'dataClass is wider than the parent\'s.');
+  return { ...grant, ...caveat };
+}

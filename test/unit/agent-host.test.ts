@@ -1,0 +1,329 @@
+// The agent host over the in-memory ports: delivery, dedup, failures, dead letters, asks, drain.
+// Owns: behaviour tests of agents/runtime as its users see it. Never reaches into a cell or a record but through the state log.
+// Others may assume: no server, no file, no real time where time matters.
+
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { defineAgent, defineEvent } from '../../agents/define.ts';
+import { createAgentHost, type AgentHostOptions } from '../../agents/runtime/host.ts';
+import { defineCapability } from '../../contracts/capability.ts';
+import { fail } from '../../contracts/errors.ts';
+import { toBytes } from '../../contracts/parse.ts';
+import { subjects } from '../../contracts/address.ts';
+import type { AnyAgent } from '../../contracts/agent.ts';
+import type { AgentId, AgentKind, CapabilityId, TenantId } from '../../contracts/ids.ts';
+import type { Outcome, Reply } from '../../contracts/message.ts';
+import { createKit, createSimulatedClock, type Kit, type SimulatedClock } from '../kit/index.ts';
+
+const add = defineCapability('count.add', { input: z.strictObject({ by: z.number() }), output: z.strictObject({ total: z.number() }), actorKey: () => 'shared' });
+const echo = defineCapability('text.echo', { input: z.strictObject({ text: z.string() }), output: z.strictObject({ text: z.string() }), delivery: 'ephemeral' });
+const counterState = z.strictObject({ total: z.number() });
+
+const counter = defineAgent('counter', { state: counterState, initial: () => ({ total: 0 }) }).handle(add, ({ by }, ctx) => {
+  ctx.state.total += by;
+  ctx.note('added');
+  return { total: ctx.state.total };
+});
+
+interface World extends AsyncDisposable { readonly kit: Kit; readonly clock: SimulatedClock; run<T>(work: Promise<T>, ms?: number): Promise<T> }
+
+async function world(agents: readonly AnyAgent[], options: Partial<AgentHostOptions> = {}): Promise<World> {
+  const clock = createSimulatedClock();
+  const kit = createKit({ clock });
+  const host = createAgentHost(kit, { agents, name: 'a', partitions: '*', ...options });
+  await host.start();
+  return {
+    kit,
+    clock,
+    async run(work, ms = 30_000) {
+      let ended = false;
+      void work.then(() => (ended = true), () => (ended = true));
+      for (let spent = 0; !ended && spent < ms; spent += 10) await clock.advance(10);
+      return work;
+    },
+    async [Symbol.asyncDispose]() {
+      const drained = host.drain();
+      await clock.advance(5_000);
+      await drained;
+    },
+  };
+}
+
+const shared = (kit: Kit, by: unknown, over = {}) => kit.envelope(add, { by }, { actor: 'shared', ...over });
+const failedWith = (outcome: Outcome | undefined): string | undefined => (outcome?.status === 'failed' ? outcome.error.code : undefined);
+
+describe('agent host', () => {
+  it('turn - keeps state between messages and reports a turn receipt', async () => {
+    await using w = await world([counter]);
+    await w.run(w.kit.dispatch('counter', shared(w.kit, 2)));
+    const outcome = await w.run(w.kit.dispatch('counter', shared(w.kit, 3)));
+    expect(outcome).toMatchObject({ status: 'done', output: { total: 5 }, receipts: [{ kind: 'turn', agent: 'counter', capability: 'count.add', local: ['added'] }] });
+    expect(w.kit.servers.mailboxes.waiting).toBe(0);
+  });
+
+  it('turn - a message sent again after the broker forgot it gets the same outcome and changes nothing', async () => {
+    await using w = await world([counter]);
+    const envelope = shared(w.kit, 2);
+    const first = await w.run(w.kit.dispatch('counter', envelope));
+    await w.clock.advance(130_000);
+    const again = { ...envelope };
+    const second = await w.run(w.kit.dispatch('counter', again));
+    expect(second).toEqual(first);
+    expect(await w.run(w.kit.dispatch('counter', shared(w.kit, 0)))).toMatchObject({ output: { total: 2 } });
+  });
+
+  it('turn - an invalid input is answered and never tried again', async () => {
+    await using w = await world([counter]);
+    expect(failedWith(await w.run(w.kit.dispatch('counter', shared(w.kit, 'two'))))).toBe('AIOS_INPUT_INVALID');
+    expect(w.kit.servers.letters.letters.size).toBe(0);
+  });
+
+  it('turn - a transient failure is tried again after a pause and its draft state is dropped', async () => {
+    let tries = 0;
+    const flaky = defineAgent('flaky', { state: counterState, initial: () => ({ total: 0 }) }).handle(add, (input, ctx) => {
+      ctx.state.total += input.by;
+      if (++tries < 3) throw fail('AIOS_UNAVAILABLE');
+      return { total: ctx.state.total };
+    });
+    await using w = await world([flaky]);
+    expect(await w.run(w.kit.dispatch('flaky', shared(w.kit, 1)))).toMatchObject({ status: 'done', output: { total: 1 } });
+    expect(tries).toBe(3);
+  });
+
+  it('turn - a fault restarts the agent; the same message failing three times is poison with a letter and an outcome', async () => {
+    let tries = 0;
+    const broken = defineAgent('broken').handle(add, () => {
+      tries++;
+      throw new TypeError('boom');
+    });
+    const escalated: string[] = [];
+    await using w = await world([broken], { onEscalation: (agent) => escalated.push(agent) });
+    expect(failedWith(await w.run(w.kit.dispatch('broken', shared(w.kit, 1))))).toBe('AIOS_AGENT_FAULT');
+    expect(tries).toBe(3);
+    const [letter] = [...w.kit.servers.letters.letters.values()];
+    expect(letter).toMatchObject({ reason: 'poison', code: 'AIOS_AGENT_FAULT', tenant: 'acme' });
+    expect(escalated).toEqual(['broken']);
+  });
+
+  it('turn - an agent restarted too often is stopped for a while and says so', async () => {
+    const broken = defineAgent('broken', { supervise: { restartsMax: 2, withinMs: 60_000, faultsMax: 2 } }).handle(add, () => {
+      throw new TypeError('boom');
+    });
+    await using w = await world([broken]);
+    await w.run(w.kit.dispatch('broken', shared(w.kit, 1)));
+    await w.run(w.kit.dispatch('broken', shared(w.kit, 1)));
+    const stopped = await w.run(w.kit.dispatch('broken', shared(w.kit, 1)));
+    expect(stopped).toMatchObject({ status: 'failed', error: { code: 'AIOS_AGENT_FAULT', retryAfterMs: expect.any(Number) as number } });
+  });
+
+  it('turn - ends at its deadline although the handler does not, and the handler can do nothing more', async () => {
+    let late: unknown;
+    const slow = defineAgent('slow').handle(add, async (_, ctx) => {
+      await w.clock.sleep(5_000);
+      try {
+        ctx.note('late');
+      } catch (error) {
+        late = error;
+      }
+      return { total: 0 };
+    });
+    await using w = await world([slow]);
+    expect(failedWith(await w.run(w.kit.dispatch('slow', shared(w.kit, 1, { deadline: w.clock.now() + 1_000 }))))).toBe('AIOS_DEADLINE_EXCEEDED');
+    await w.clock.advance(6_000);
+    expect(late).toMatchObject({ code: 'AIOS_DEADLINE_EXCEEDED' });
+  });
+
+  it('turn - a long turn keeps its message by saying that it is still at it', async () => {
+    let runs = 0;
+    const slow = defineAgent('slow').handle(add, async () => {
+      runs++;
+      await w.clock.sleep(40_000);
+      return { total: 1 };
+    });
+    await using w = await world([slow]);
+    const outcome = await w.run(w.kit.dispatch('slow', shared(w.kit, 1, { deadline: w.clock.now() + 60_000 }), 60_000), 60_000);
+    expect(outcome).toMatchObject({ status: 'done' });
+    expect(runs).toBe(1);
+  });
+
+  it('dead letters - malformed, expired, unauthorised and unknown messages each leave one with its reason', async () => {
+    await using w = await world([counter]);
+    const { kit } = w;
+    const mailbox = subjects.mailbox('acme' as TenantId, 'counter' as AgentKind, 'shared' as AgentId);
+    await kit.mailboxes.publish(mailbox, new TextEncoder().encode('{"v":1'), { messageId: 'm-1' });
+    await kit.mailboxes.publish(mailbox, toBytes({ ...shared(kit, 1), v: 2 }), { messageId: 'm-2' });
+    expect(failedWith(await w.run(kit.dispatch('counter', shared(kit, 1, { deadline: w.clock.now() - 1 }))))).toBe('AIOS_DEADLINE_EXCEEDED');
+    expect(failedWith(await w.run(kit.dispatch('counter', shared(kit, 1, { mandate: 'forged~seal' }))))).toBe('AIOS_MANDATE_INVALID');
+    expect(failedWith(await w.run(kit.dispatch('counter', shared(kit, 1, { grant: { capabilities: ['other.thing'] } }))))).toBe('AIOS_MANDATE_EXCEEDED');
+    expect(failedWith(await w.run(kit.dispatch('nobody', shared(kit, 1))))).toBe('AIOS_AGENT_UNKNOWN');
+    expect(failedWith(await w.run(kit.dispatch('counter', shared(kit, 1, { capability: 'count.other' }))))).toBe('AIOS_CAPABILITY_UNKNOWN');
+    const reasons = [...kit.servers.letters.letters.values()].map(({ reason, code }) => `${reason}:${code}`);
+    expect(reasons).toEqual(['malformed:AIOS_INPUT_NOT_JSON', 'malformed:AIOS_VERSION_UNKNOWN', 'expired:AIOS_DEADLINE_EXCEEDED', 'policy:AIOS_MANDATE_INVALID', 'policy:AIOS_MANDATE_EXCEEDED', 'unknown-kind:AIOS_AGENT_UNKNOWN', 'unknown-kind:AIOS_CAPABILITY_UNKNOWN']);
+    expect(kit.servers.mailboxes.waiting).toBe(0);
+  });
+
+  it('dead letters - a replayed letter is handled like the message it was', async () => {
+    await using w = await world([counter]);
+    const envelope = shared(w.kit, 4, { deadline: w.clock.now() + 60_000 });
+    const id = w.kit.servers.letters.add({ tenant: 'acme', reason: 'poison', code: 'AIOS_AGENT_FAULT', subject: subjects.mailbox('acme' as TenantId, 'counter' as AgentKind, 'shared' as AgentId), attempts: 3, data: Buffer.from(toBytes(envelope)).toString('base64') });
+    const outcome = w.kit.outcomes.wait('acme', envelope.task, envelope.id, 5_000);
+    await w.kit.deadLetters.replay(id);
+    expect(await w.run(outcome)).toMatchObject({ output: { total: 4 } });
+    expect(await w.kit.deadLetters.get(id)).toBeUndefined();
+  });
+
+  it('asks - an ephemeral capability is answered in place, refusals included', async () => {
+    const echoer = defineAgent('echoer').handle(echo, ({ text }) => ({ text }));
+    await using w = await world([echoer]);
+    const ask = async (data: Uint8Array): Promise<Reply> => JSON.parse(new TextDecoder().decode((await w.run(w.kit.bus.request(subjects.capability('acme' as TenantId, 'text.echo' as CapabilityId), data, { timeoutMs: 1_000 }))).data)) as Reply;
+    expect(await ask(toBytes(w.kit.envelope(echo, { text: 'hi' })))).toMatchObject({ status: 'done', output: { text: 'hi' } });
+    expect(await ask(toBytes({ v: 9 }))).toMatchObject({ status: 'failed', error: { code: 'AIOS_VERSION_UNKNOWN' } });
+    expect(await ask(toBytes(w.kit.envelope(echo, { text: 'hi' }, { tenant: 'other', grant: { tenant: 'other' } })))).toMatchObject({ error: { code: 'AIOS_TENANT_MISMATCH' } });
+    expect(await ask(toBytes(w.kit.envelope(echo, { text: 'hi' }, { grant: { capabilities: [] } })))).toMatchObject({ error: { code: 'AIOS_MANDATE_EXCEEDED' } });
+  });
+
+  it('asks - a turn asks inside its mandate; receipts and cost are collected, failures of the asked arrive as they are', async () => {
+    const work = defineCapability('work.do', { input: z.strictObject({ text: z.string() }), output: z.strictObject({ text: z.string() }) });
+    const echoer = defineAgent('echoer').handle(echo, ({ text }) => {
+      if (text === 'bad') throw fail('AIOS_POLICY_DENIED', 'no.');
+      return { text: `${text}!` };
+    });
+    const worker = defineAgent('worker').handle(work, async ({ text }, ctx) => ctx.ask(echo, { text }));
+    await using w = await world([echoer, worker]);
+    expect(await w.run(w.kit.dispatch('worker', w.kit.envelope(work, { text: 'hi' })))).toMatchObject({ status: 'done', output: { text: 'hi!' } });
+    expect(failedWith(await w.run(w.kit.dispatch('worker', w.kit.envelope(work, { text: 'bad' }))))).toBe('AIOS_POLICY_DENIED');
+  });
+
+  it('asks - delegation goes one level deeper under a narrowed mandate and stops at the depth granted', async () => {
+    const seen: { depth: number; capabilities: readonly string[] }[] = [];
+    const dig = defineCapability('dig.deeper', { input: z.strictObject({ left: z.number() }), output: z.strictObject({ depth: z.number() }), uses: ['dig.deeper'] });
+    const digger = defineAgent('digger').handle(dig, async ({ left }, ctx): Promise<{ depth: number }> => {
+      return left === 0 ? { depth: 0 } : { depth: 1 + (await ctx.delegate(dig, { left: left - 1 })).depth };
+    });
+    await using w = await world([digger], { intercept: [async (call, next) => {
+      if (call.kind === 'turn') seen.push({ depth: call.envelope.depth, capabilities: call.mandate.grant.capabilities });
+      return next();
+    }] });
+    // Each level is an agent of its own, or the first would wait for itself.
+    const keyed = defineCapability('dig.keyed', { input: z.strictObject({ left: z.number() }), output: z.strictObject({ depth: z.number() }), uses: ['dig.keyed'], actorKey: ({ left }) => `level-${left}` });
+    const keyedDigger = defineAgent('keyed').handle(keyed, async ({ left }, ctx): Promise<{ depth: number }> => (left === 0 ? { depth: 0 } : { depth: 1 + (await ctx.delegate(keyed, { left: left - 1 })).depth }));
+    await using v = await world([keyedDigger]);
+    expect(await v.run(v.kit.dispatch('keyed', v.kit.envelope(keyed, { left: 3 }, { actor: 'level-3' })))).toMatchObject({ output: { depth: 3 } });
+    expect(failedWith(await v.run(v.kit.dispatch('keyed', v.kit.envelope(keyed, { left: 3 }, { actor: 'level-3', grant: { depthMax: 2 } }))))).toBe('AIOS_MANDATE_EXCEEDED');
+    expect(await w.run(w.kit.dispatch('digger', w.kit.envelope(dig, { left: 0 })))).toMatchObject({ output: { depth: 0 } });
+    expect(seen).toEqual([{ depth: 0, capabilities: ['*'] }]);
+  });
+
+  it('events - a tell leaves with the turn, reaches the other agent once and keeps its order', async () => {
+    const noted = defineEvent('note.taken', z.strictObject({ n: z.number() }));
+    const work = defineCapability('work.tell', { input: z.strictObject({}), output: z.strictObject({}) });
+    const read = defineCapability('notes.read', { input: z.strictObject({}), output: z.strictObject({ list: z.array(z.number()) }) });
+    const teller = defineAgent('teller').handle(work, (_, ctx) => {
+      for (let n = 0; n < 3; n++) ctx.tell({ kind: 'listener', id: 'one' }, noted, { n });
+      return {};
+    });
+    const listener = defineAgent('listener', { state: z.strictObject({ list: z.array(z.number()) }), initial: () => ({ list: [] as number[] }) })
+      .on(noted, ({ n }, ctx) => void ctx.state.list.push(n))
+      .handle(read, (_, ctx) => ({ list: ctx.state.list }));
+    await using w = await world([teller, listener]);
+    await w.run(w.kit.dispatch('teller', w.kit.envelope(work, {})));
+    await w.clock.advance(100);
+    expect(await w.run(w.kit.dispatch('listener', w.kit.envelope(read, {}, { actor: 'one' })))).toMatchObject({ output: { list: [0, 1, 2] } });
+  });
+
+  it('timers - fire once, survive the agent leaving memory, and can be cancelled', async () => {
+    const rang = defineEvent('alarm.rang', z.strictObject({ name: z.string() }));
+    const set = defineCapability('alarm.set', { input: z.strictObject({ cancel: z.boolean() }), output: z.strictObject({ rang: z.array(z.string()) }) });
+    const alarm = defineAgent('alarm', { state: z.strictObject({ rang: z.array(z.string()) }), initial: () => ({ rang: [] as string[] }), passivate: { idleMs: 1_000 } })
+      .handle(set, ({ cancel }, ctx) => {
+        if (cancel) ctx.cancelTimer('b');
+        else for (const name of ['a', 'b']) ctx.timer(name, 10_000, rang, { name });
+        return { rang: ctx.state.rang };
+      })
+      .on(rang, ({ name }, ctx) => void ctx.state.rang.push(name));
+    await using w = await world([alarm]);
+    await w.run(w.kit.dispatch('alarm', w.kit.envelope(set, { cancel: false }, { actor: 'x' })));
+    await w.run(w.kit.dispatch('alarm', w.kit.envelope(set, { cancel: true }, { actor: 'x' })));
+    await w.clock.advance(20_000);
+    expect(await w.run(w.kit.dispatch('alarm', w.kit.envelope(set, { cancel: true }, { actor: 'x' })))).toMatchObject({ output: { rang: ['a'] } });
+  });
+
+  it('effects - run once over all turns of an agent; a proposed effect must be declared', async () => {
+    const pay = defineCapability('pay.once', { input: z.strictObject({ propose: z.string() }), output: z.strictObject({ receipt: z.string() }), effects: ['refund.issue'] });
+    const paid: string[] = [];
+    const payer = defineAgent('payer').handle(pay, async ({ propose }, ctx) => {
+      const receipt = await ctx.effect('charge-1', async (key) => `r${paid.push(key)}`);
+      ctx.propose({ kind: propose, key: 'k', amountMicroUsd: 1, params: {} });
+      return { receipt };
+    });
+    await using w = await world([payer]);
+    expect(await w.run(w.kit.dispatch('payer', w.kit.envelope(pay, { propose: 'refund.issue' }, { actor: 'p' })))).toMatchObject({ output: { receipt: 'r1' }, effect: { kind: 'refund.issue' } });
+    expect(await w.run(w.kit.dispatch('payer', w.kit.envelope(pay, { propose: 'refund.issue' }, { actor: 'p' })))).toMatchObject({ output: { receipt: 'r1' } });
+    expect(failedWith(await w.run(w.kit.dispatch('payer', w.kit.envelope(pay, { propose: 'money.burn' }, { actor: 'p' }))))).toBe('AIOS_EFFECT_UNKNOWN');
+    expect(paid).toEqual(['acme:payer:p:charge-1']);
+  });
+
+  it('mailbox - one agent takes messages in order, one at a time, while others run', async () => {
+    let running = 0;
+    let most = 0;
+    const order: number[] = [];
+    const work = defineCapability('work.slow', { input: z.strictObject({ n: z.number() }), output: z.strictObject({}) });
+    const slow = defineAgent('slow').handle(work, async ({ n }) => {
+      most = Math.max(most, ++running);
+      await w.clock.sleep(50);
+      order.push(n);
+      running--;
+      return {};
+    });
+    await using w = await world([slow]);
+    const same = [0, 1, 2, 3].map((n) => w.kit.dispatch('slow', w.kit.envelope(work, { n }, { actor: 'same' })));
+    await w.run(Promise.all(same));
+    expect(order).toEqual([0, 1, 2, 3]);
+    expect(most).toBe(1);
+    await w.run(Promise.all([4, 5].map((n) => w.kit.dispatch('slow', w.kit.envelope(work, { n })))));
+    expect(most).toBe(2);
+  });
+
+  it('mailbox - past its bound a message waits in its mailbox and is handled later', async () => {
+    const work = defineCapability('work.slow', { input: z.strictObject({}), output: z.strictObject({}) });
+    const slow = defineAgent('slow', { mailbox: { messagesMax: 2 } }).handle(work, async () => {
+      await w.clock.sleep(50);
+      return {};
+    });
+    await using w = await world([slow]);
+    const outcomes = await w.run(Promise.all(Array.from({ length: 8 }, () => w.kit.dispatch('slow', w.kit.envelope(work, {}, { actor: 'same' })))));
+    expect(outcomes.map((outcome) => outcome?.status)).toEqual(Array.from({ length: 8 }, () => 'done'));
+  });
+
+  it('leases - two hosts share the partitions, a stopped one leaves its own to the other', async () => {
+    const clock = createSimulatedClock();
+    const kit = createKit({ clock });
+    const options = { agents: [counter], partitions: 'leased' as const };
+    const first = createAgentHost(kit.connect(), { ...options, name: 'a' });
+    const second = createAgentHost(kit.connect(), { ...options, name: 'b' });
+    await first.start();
+    await second.start();
+    await clock.advance(10_000);
+    expect([first.inspect().partitions.length, second.inspect().partitions.length]).toEqual([32, 32]);
+    const outcome = kit.dispatch('counter', shared(kit, 2));
+    await clock.advance(100);
+    expect(await outcome).toMatchObject({ status: 'done' });
+    const drained = first.drain();
+    await clock.advance(10_000);
+    await drained;
+    expect(second.inspect().partitions.length).toBe(64);
+    const again = kit.dispatch('counter', shared(kit, 2));
+    await clock.advance(100);
+    expect(await again).toMatchObject({ status: 'done', output: { total: 4 } });
+    void second.drain();
+    await clock.advance(10_000);
+    expect(kit.servers.leases.holders().size).toBe(0);
+  });
+
+  it('memory - idle agents leave it and come back with their state', async () => {
+    await using w = await world([counter]);
+    await w.run(w.kit.dispatch('counter', shared(w.kit, 2)));
+    await w.clock.advance(200_000);
+    expect(await w.run(w.kit.dispatch('counter', shared(w.kit, 3)))).toMatchObject({ output: { total: 5 } });
+  });
+});
