@@ -1,6 +1,6 @@
 // Mandates: the signed, expiring grant the brain mints for a task, narrowed at each delegation.
 // Owns: the closed caveat grammar and the wire form. Signing lives in infra, the meet of blocks in policies.
-// Never carries content or secrets. Others may assume: what a mandate does not name, it does not grant.
+// Never carries content. A token that ends with its holder's key is itself a secret. Others may assume: what a mandate does not name, it does not grant.
 
 import { z } from 'zod';
 import { DATA_CLASSES } from './capability.ts';
@@ -26,6 +26,8 @@ export const grantSchema = z.strictObject({
   offline: z.boolean(),
   policy: digest,
   action: digest.optional(),
+  /** Digest of the principal it was minted for (`digestOf(principal)`): roles in an envelope are believed only where they match. */
+  principal: digest.optional(),
 });
 export type Grant = z.infer<typeof grantSchema>;
 

@@ -67,7 +67,7 @@ export function verifyChain(token: MandateToken, verifiers: ChainVerifiers): Ver
   const holder = (blocks[blocks.length - 1] as MandateBlock).next;
   const held = end.kind === 'secret' ? verifiers.publicOf(end.value) === holder : verifiers.raw(holder, sealedBytes(blocksText), end.value);
   if (!held) throw invalid('the end does not belong to the last block');
-  return { digest: digestOfText(blocksText), grant: meet(blocks), blockIds: blocks.map(({ id }) => id), holder, depth: blocks.length - 1 };
+  return { digest: digestOfText(blocksText), grant: meet(blocks), root: meet(blocks.slice(0, 1)), blockIds: blocks.map(({ id }) => id), holder, depth: blocks.length - 1 };
 }
 
 export interface ParsedMandate {
@@ -135,7 +135,7 @@ const invalid = (why: string): AiosError => fail('AIOS_MANDATE_INVALID', `In thi
 export function meet(blocks: readonly MandateBlock[]): Grant {
   const [root, ...rest] = blocks;
   if (root === undefined) throw invalid('there is no block');
-  return rest.reduce((grant, block) => narrow(grant, block.grant, 'AIOS_MANDATE_INVALID'), rootGrant(root.grant));
+  return rest.reduce((parent, block, i) => narrow(parent, block.grant, i + 1, 'AIOS_MANDATE_INVALID'), rootGrant(root.grant));
 }
 
 function rootGrant(grant: Partial<Grant>): Grant {
@@ -148,23 +148,24 @@ function rootGrant(grant: Partial<Grant>): Grant {
   };
 }
 
-/** The parent's grant under one more caveat. @throws `code` naming the widened members */
-export function narrow(parent: Grant, caveat: Partial<Grant>, code: 'AIOS_MANDATE_INVALID' | 'AIOS_MANDATE_EXCEEDED' = 'AIOS_MANDATE_EXCEEDED'): Grant {
-  const widened = wideningsOf(parent, caveat);
+/** The parent's grant under one more caveat, as the block `depth` below the root. @throws `code` naming the widened members */
+export function narrow(parent: Grant, caveat: Partial<Grant>, depth: number, code: 'AIOS_MANDATE_INVALID' | 'AIOS_MANDATE_EXCEEDED' = 'AIOS_MANDATE_EXCEEDED'): Grant {
+  const widened = wideningsOf(parent, caveat, depth);
   if (widened.length > 0) throw fail(code, `A delegation may only narrow: ${widened.join(', ')}.`);
-  return { ...parent, depthMax: parent.depthMax - 1, ...caveat };
+  return { ...parent, ...caveat };
 }
 
-/** The members of a caveat that would grant more than the parent does; `depth` when the parent may not be delegated at all. */
-export function wideningsOf(parent: Grant, caveat: Partial<Grant>): readonly string[] {
+/** The members of a caveat that would grant more than the parent does; `depth` when the parent may not be delegated so deep. */
+export function wideningsOf(parent: Grant, caveat: Partial<Grant>, depth: number): readonly string[] {
   const widened = (Object.keys(caveat) as (keyof Grant)[]).filter((name) => !NARROWER[name](parent, caveat as Grant));
-  return parent.depthMax < 1 ? [...widened, 'depth'] : widened;
+  return depth > Math.min(parent.depthMax, caveat.depthMax ?? parent.depthMax) ? [...widened, 'depth'] : widened;
 }
 
 type Narrower = (parent: Grant, caveat: Grant) => boolean;
+const bound = (name: 'action' | 'principal'): Narrower => (parent, caveat) => parent[name] === undefined || caveat[name] === parent[name];
 const same = (name: 'tenant' | 'task' | 'policy'): Narrower => (parent, caveat) => caveat[name] === parent[name];
 const subset = (name: 'capabilities' | 'regions' | 'models' | 'spaces'): Narrower => (parent, caveat) => caveat[name].every((wanted) => matches(parent[name], wanted));
-const atMost = (name: 'budgetMicroUsd' | 'callsMax' | 'expiresAt'): Narrower => (parent, caveat) => caveat[name] <= parent[name];
+const atMost = (name: 'budgetMicroUsd' | 'callsMax' | 'depthMax' | 'expiresAt'): Narrower => (parent, caveat) => caveat[name] <= parent[name];
 
 /** One rule per member; a new member of the grammar does not compile until its rule stands here. */
 const NARROWER: Readonly<Record<keyof Grant, Narrower>> = {
@@ -180,9 +181,10 @@ const NARROWER: Readonly<Record<keyof Grant, Narrower>> = {
   callsMax: atMost('callsMax'),
   expiresAt: atMost('expiresAt'),
   notBefore: (parent, caveat) => caveat.notBefore >= parent.notBefore,
-  depthMax: (parent, caveat) => caveat.depthMax <= parent.depthMax - 1,
+  depthMax: atMost('depthMax'),
   offline: (parent, caveat) => parent.offline || !caveat.offline,
-  action: (parent, caveat) => parent.action === undefined || caveat.action === parent.action,
+  action: bound('action'),
+  principal: bound('principal'),
 };
 
 /** `*` is everything, `text.*` everything that starts with `text.`; a star anywhere else stands for itself. */
@@ -196,8 +198,8 @@ export function matches(patterns: readonly string[], wanted: string): boolean {
 export const rootBlock = (grant: Grant, id: string, next: string, kid: string): MandateBlock => ({ v: 1, id, grant, next, kid });
 
 /** The payload of the next block. `kid` is the last block's `next`. @throws AIOS_MANDATE_EXCEEDED for a wider caveat */
-export function nextBlock(blocksText: string, verified: Pick<VerifiedMandate, 'grant' | 'holder'>, caveat: Partial<Grant>, id: string, next: string): MandateBlock {
-  narrow(verified.grant, parseValue(grantSchema.partial(), caveat) as Partial<Grant>);
+export function nextBlock(blocksText: string, verified: Pick<VerifiedMandate, 'grant' | 'holder' | 'depth'>, caveat: Partial<Grant>, id: string, next: string): MandateBlock {
+  narrow(verified.grant, parseValue(grantSchema.partial(), caveat) as Partial<Grant>, verified.depth + 1);
   const parent = digestOfText(blocksText.slice(blocksText.lastIndexOf('~') + 1));
   return { v: 1, id, parent, grant: caveat, next, kid: verified.holder };
 }
@@ -233,6 +235,8 @@ export interface MandatedCall {
   /** Calls made under this mandate, this one included. */
   readonly calls?: number;
   readonly action?: Digest;
+  /** `digestOf(principal)` of who asks. */
+  readonly principal?: Digest;
   /** True where the brain cannot be reached: only grants that say so hold. */
   readonly offline?: boolean;
 }
@@ -255,6 +259,7 @@ function missingFor(grant: Grant, call: MandatedCall): readonly string[] {
     budget: call.microUsd === undefined || call.microUsd <= grant.budgetMicroUsd,
     calls: call.calls === undefined || call.calls <= grant.callsMax,
     action: grant.action === undefined || call.action === undefined || call.action === grant.action,
+    principal: grant.principal === undefined || call.principal === undefined || call.principal === grant.principal,
     offline: call.offline !== true || grant.offline,
   };
   return Object.keys(checks).filter((name) => checks[name] === false);

@@ -54,10 +54,11 @@ describe('mandate', () => {
   test('a delegation narrows, offline, without the brain key', () => {
     const agent = createMandates({ keyring: keys.keyring, clock, random });
     const root = mandates.mint(GRANT);
-    const child = agent.attenuate(root, { capabilities: ['text.embed'], budgetMicroUsd: 500, depthMax: 1 });
+    const child = agent.attenuate(root, { capabilities: ['text.embed'], budgetMicroUsd: 500, depthMax: 2 });
     const verified = agent.verify(agent.attenuate(child, { dataClass: 'internal' }));
     expect(verified.depth).toBe(2);
-    expect(verified.grant).toEqual({ ...GRANT, capabilities: ['text.embed'], budgetMicroUsd: 500, dataClass: 'internal', depthMax: 0 });
+    expect(verified.grant).toEqual({ ...GRANT, capabilities: ['text.embed'], budgetMicroUsd: 500, dataClass: 'internal', depthMax: 2 });
+    expect(verified.root).toEqual(GRANT);
     expect(() => agent.mint(GRANT)).toThrow(expect.objectContaining({ code: 'AIOS_FORBIDDEN' }));
   });
 
@@ -82,7 +83,7 @@ describe('mandate', () => {
     const child = mandates.attenuate(root, { capabilities: ['text.embed'], budgetMicroUsd: 500 });
 
     test('wider limit - a block with more money, calls, time or depth is invalid', () => {
-      for (const wider of [{ budgetMicroUsd: 501 }, { callsMax: 41 }, { expiresAt: NOW + 60_001 }, { notBefore: NOW - 1 }, { depthMax: 2 }]) {
+      for (const wider of [{ budgetMicroUsd: 501 }, { callsMax: 41 }, { expiresAt: NOW + 60_001 }, { notBefore: NOW - 1 }, { depthMax: 4 }]) {
         expect(() => mandates.verify(forge(child, wider))).toThrow(invalid);
         expect(() => mandates.attenuate(child, wider)).toThrow(exceeded);
       }
@@ -169,6 +170,7 @@ describe('mandate', () => {
     test('depth - a mandate is delegated as often as it says', () => {
       const once = mandates.mint({ ...GRANT, depthMax: 1 });
       const last = mandates.attenuate(once, {});
+      expect(() => mandates.attenuate(once, { depthMax: 0 })).toThrow(exceeded);
       expect(() => mandates.attenuate(last, {})).toThrow(exceeded);
       expect(() => mandates.verify(forge(last, {}))).toThrow(invalid);
     });
@@ -259,7 +261,8 @@ describe('mandate algebra', () => {
   test('requireCover - names everything that is missing', () => {
     expect(() => requireCover(GRANT, { tenant: 'acme', task: GRANT.task, capability: 'x.y', dataClass: 'restricted', region: 'us', model: 'm', space: 's', microUsd: 20_001, calls: 41, offline: true })).toThrow('capability, dataClass, region, model, space, budget, calls, offline');
     requireCover(GRANT, { tenant: 'acme', task: GRANT.task, capability: 'text.embed', dataClass: 'internal', region: 'eu', model: 'phi', space: 'help-centre', microUsd: 20_000, calls: 40 });
-    expect(narrow(GRANT, { action: `sha256:${'2'.repeat(64)}` as never }).depthMax).toBe(2);
+    expect(narrow(GRANT, { action: `sha256:${'2'.repeat(64)}` }, 1).depthMax).toBe(3);
+    expect(() => narrow({ ...GRANT, principal: `sha256:${'3'.repeat(64)}` }, { principal: `sha256:${'4'.repeat(64)}` }, 1)).toThrow('principal');
   });
   test('base64url - one text for one byte string', () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
@@ -281,7 +284,7 @@ function mutationOf(other: string): fc.Arbitrary<Mutation> {
   const char = fc.constantFrom(...ALPHABET, '.', '~', '=');
   const grant: fc.Arbitrary<Partial<Grant>> = fc.record({
     capabilities: fc.subarray(['text.embed', 'text.generate', 'text.*', '*', 'support.answer']), dataClass: fc.constantFrom(...DATA_CLASSES), regions: fc.subarray(['eu', 'us', '*']),
-    models: fc.subarray(['minilm', 'phi', 'gpt']), budgetMicroUsd: fc.constantFrom(0, 100, 8_999, 9_000, 9_001, 20_000), callsMax: fc.constantFrom(0, 5, 6, 40), depthMax: fc.constantFrom(0, 1, 3),
+    models: fc.subarray(['minilm', 'phi', 'gpt']), budgetMicroUsd: fc.constantFrom(0, 100, 8_999, 9_000, 9_001, 20_000), callsMax: fc.constantFrom(0, 5, 6, 40), depthMax: fc.constantFrom(0, 2, 3, 4),
     expiresAt: fc.constantFrom(NOW + 1, NOW + 60_000, NOW + 60_001), notBefore: fc.constantFrom(NOW - 1, NOW, NOW + 10), offline: fc.boolean(), tenant: fc.constantFrom('acme', 'other'), task: fc.constantFrom('t-0123456789', 't-other'),
   }, { requiredKeys: [] });
   return fc.oneof(
