@@ -1,0 +1,133 @@
+// The brain process: Temporal worker, group former, `Tasks` and the HTTP API on one connection, with ledger, policy and budgets.
+// Owns: composition, and opening and closing in order. On SIGTERM it takes no more tasks, drains, and is gone within eight seconds.
+// Never serves before a policy bundle is in force. Others may assume: the line {"msg":"ready"} means that tasks are taken,
+// and that killing it at any moment loses nothing: another brain, or its successor, goes on from history and the ledger.
+
+import { join } from 'node:path';
+import { shippedAgents } from '../../agents/index.ts';
+import { createRegistry } from '../../agents/registry.ts';
+import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
+import { createActivities } from '../../activities/index.ts';
+import { fail, hasCode, toErrorBody } from '../../contracts/errors.ts';
+import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
+import { type Config, readConfig } from '../config.ts';
+import { loadOrCreateKeys } from '../crypto/keys.ts';
+import { mandatesOf } from '../crypto/mandates.ts';
+import { createSigner, createVerifier } from '../crypto/signer.ts';
+import { openLedger } from '../files/ledger.ts';
+import { startHttpApi, type HttpApi } from '../http/api.ts';
+import { openApiKeys } from '../http/api-keys.ts';
+import { buildLineage } from '../lineage/lineage.ts';
+import { connectPorts, type NatsPorts } from '../nats/index.ts';
+import { watchRevocations } from '../nats/revocations.ts';
+import type { NatsPolicyStore } from '../nats/policy-store.ts';
+import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
+import { startMetricsServer } from '../telemetry/metrics.ts';
+import { bootstrapSearch } from '../temporal/bootstrap.ts';
+import { connectTemporal, type TemporalLink } from '../temporal/connect.ts';
+import { createDecisionSigner, createDecisionVerifier } from '../temporal/decision-token.ts';
+import { createEnvelopeIds } from '../temporal/envelope-id.ts';
+import { readHistory } from '../temporal/history.ts';
+import { createTasks, type GovernedTasks, type TasksOptions } from '../temporal/tasks.ts';
+import { startWorker } from '../temporal/worker.ts';
+
+const EXIT_MS_MAX = 8_000;
+/** The bundle is published right after the servers are up; a brain that starts beside that waits this long. */
+const POLICY_MS_MAX = 60_000;
+
+export interface BrainDeps {
+  readonly registry?: CapabilityRegistry;
+  /** Who applies effects; without it nobody does, and an effect is refused by name. */
+  readonly effects?: Effects;
+  /** Entry file of further workflows; it must export the shipped ones too. */
+  readonly workflows?: URL;
+  readonly telemetry?: Telemetry;
+  /** Connections shared with other parts of one process; their owner closes them. */
+  readonly ports?: NatsPorts;
+  readonly temporal?: TemporalLink;
+  /** No HTTP API: for embedding. */
+  readonly headless?: boolean;
+  readonly taskQueue?: string;
+  readonly group?: TasksOptions['group'];
+}
+export interface Brain extends AsyncDisposable {
+  readonly tasks: GovernedTasks;
+  readonly http: HttpApi | undefined;
+  readonly temporal: TemporalLink;
+}
+
+/** Resolves when tasks are taken. @throws AIOS_CONFIG_INVALID, AIOS_UNAVAILABLE, AIOS_DISCONNECTED, AIOS_POLICY_MISSING, AIOS_LEDGER_BROKEN */
+export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<Brain> {
+  await using opening = new AsyncDisposableStack();
+  const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
+  const { logger, metrics, tracer, clock, random } = telemetry;
+  const keys = await loadOrCreateKeys(join(config.home, 'keys'));
+  const signer = createSigner(keys.brain);
+  const verifier = createVerifier(keys.keyring);
+  const ports = deps.ports ?? opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const policies = opening.use(ports.policyStore(verifier));
+  await policyInForce(policies, telemetry);
+  const { revocations } = opening.use(await watchRevocations(ports.keyValue));
+  const ledger = opening.use(await openLedger({ dir: join(config.home, 'ledger'), log: config.name, signer, clock, logger, metrics }));
+  const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger }));
+  await bootstrapSearch(temporal, clock);
+  const registry = deps.registry ?? createRegistry(shippedAgents, gatewayCapabilities);
+  const queue = deps.taskQueue === undefined ? {} : { taskQueue: deps.taskQueue };
+  const signDecision = createDecisionSigner(signer);
+  const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
+  const activities = createActivities({
+    budgets: ports.budgets(policies), mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
+    effects: deps.effects ?? noEffects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
+    envelopeId: createEnvelopeIds(signer), decisionToken: createDecisionVerifier(verifier), leftFastLane: (workflowId) => tasks.leftFastLane(workflowId),
+  });
+  opening.use(await startWorker({ link: temporal, activities, logger, identity: config.name, cacheDir: config.cacheDir, ...queue, ...(deps.workflows === undefined ? {} : { workflows: deps.workflows }) }));
+  opening.use(tasks);
+  const lineage = async (tenant: string, taskId: string): Promise<unknown> => {
+    const { entry } = await tasks.view(tenant, taskId);
+    return buildLineage(taskId, await ledger.find(taskId), await readHistory(temporal.client, [entry.workflowId, `${entry.capability}/${taskId}`]));
+  };
+  const http = deps.headless === true ? undefined : opening.use(await startHttpApi({ tasks, registry, keys: await openApiKeys(config.apiKeysFile), http: config.http, log: logger, metrics, metricsText: () => metrics.text(), lineage }));
+  if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
+  const open = opening.move();
+  return { tasks, http, temporal, [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+/** Where no system of record is connected nobody applies effects; a task that proposes one fails by name. */
+const noEffects: Effects = {
+  kinds: [],
+  apply: (_tenant, effect) => Promise.reject(fail('AIOS_EFFECT_UNKNOWN', effect.kind)),
+};
+
+async function policyInForce(policies: NatsPolicyStore, { clock, logger }: Telemetry): Promise<void> {
+  const giveUp = clock.monotonic() + POLICY_MS_MAX;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return void (await policies.bundle());
+    } catch (thrown) {
+      if (!hasCode(thrown, 'AIOS_POLICY_MISSING') || clock.monotonic() > giveUp) throw thrown;
+      if (attempt === 10) logger.warn({}, 'waiting for a policy bundle');
+      await clock.sleep(200);
+    }
+  }
+}
+
+/** Runs until SIGTERM or SIGINT. */
+async function main(): Promise<void> {
+  const config = readConfig('brain');
+  const telemetry = createTelemetry(config);
+  const started = await startBrain(config, { telemetry });
+  telemetry.logger.info({ url: started.http?.url }, 'ready');
+  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
+  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
+  await started[Symbol.asyncDispose]();
+  await telemetry[Symbol.asyncDispose]();
+  process.exit(0);
+}
+
+if (import.meta.main) {
+  await main().catch((thrown: unknown) => {
+    const { code, message } = toErrorBody(thrown);
+    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'brain', code, msg: message })}\n`);
+    process.exit(1);
+  });
+}

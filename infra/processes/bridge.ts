@@ -1,0 +1,55 @@
+// The bridge process: consumes the outcome stream and completes the activities that wait, by task token.
+// Owns: opening and closing in order. On SIGTERM it takes no more outcomes and is gone within eight seconds.
+// Never runs workflow code. Others may assume: any number of bridges share the work, and killing one at any moment
+// loses nothing: what it had not acknowledged is given to another.
+
+import { toErrorBody } from '../../contracts/errors.ts';
+import { type Config, readConfig } from '../config.ts';
+import { connectPorts, type NatsPorts } from '../nats/index.ts';
+import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
+import { startMetricsServer } from '../telemetry/metrics.ts';
+import { startBridge } from '../temporal/bridge.ts';
+import { connectTemporal, type TemporalLink } from '../temporal/connect.ts';
+
+const EXIT_MS_MAX = 8_000;
+
+export interface BridgeDeps {
+  readonly telemetry?: Telemetry;
+  /** Connections shared with other parts of one process; their owner closes them. */
+  readonly ports?: NatsPorts;
+  readonly temporal?: TemporalLink;
+}
+
+/** Resolves when outcomes are taken. @throws AIOS_UNAVAILABLE, AIOS_DISCONNECTED, AIOS_SERVER_TOO_OLD */
+export async function startBridgeProcess(config: Config, deps: BridgeDeps = {}): Promise<AsyncDisposable> {
+  await using opening = new AsyncDisposableStack();
+  const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
+  const { logger, metrics, clock, random } = telemetry;
+  const ports = deps.ports ?? opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger }));
+  opening.use(await startBridge({ client: temporal.client, outcomes: ports.outcomes, tokens: ports.waitTokens, logger, metrics }));
+  if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
+  const open = opening.move();
+  return { [Symbol.asyncDispose]: () => open.disposeAsync() };
+}
+
+/** Runs until SIGTERM or SIGINT. */
+async function main(): Promise<void> {
+  const config = readConfig('bridge');
+  const telemetry = createTelemetry(config);
+  const started = await startBridgeProcess(config, { telemetry });
+  telemetry.logger.info({}, 'ready');
+  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
+  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
+  await started[Symbol.asyncDispose]();
+  await telemetry[Symbol.asyncDispose]();
+  process.exit(0);
+}
+
+if (import.meta.main) {
+  await main().catch((thrown: unknown) => {
+    const { code, message } = toErrorBody(thrown);
+    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'bridge', code, msg: message })}\n`);
+    process.exit(1);
+  });
+}

@@ -1,0 +1,47 @@
+// The one connection of a process to Temporal, shared by worker and client, which eager starts need.
+// Owns: waiting for the server within a bound, and the order of closing. Never registers anything.
+// Others may assume: the client speaks over the worker's own connection, and disposing closes it once.
+
+import { Client } from '@temporalio/client';
+import { NativeConnection } from '@temporalio/worker';
+import { fail } from '../../contracts/errors.ts';
+import type { Clock, Logger } from '../../contracts/ports.ts';
+import { convertTemporalError } from './errors.ts';
+
+export interface TemporalOptions {
+  readonly address: string;
+  readonly namespace: string;
+  readonly identity: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** How long the first connection may take; 60 s unless told. */
+  readonly firstConnectMsMax?: number;
+}
+export interface TemporalLink extends AsyncDisposable {
+  readonly connection: NativeConnection;
+  readonly client: Client;
+  readonly namespace: string;
+}
+
+const FIRST_CONNECT_MS_MAX = 60_000;
+const RETRY_MS = 250;
+
+/** @throws AIOS_UNAVAILABLE when the server is not there in time */
+export async function connectTemporal(options: TemporalOptions): Promise<TemporalLink> {
+  const connection = await connectPatiently(options);
+  const client = new Client({ connection, namespace: options.namespace, identity: options.identity });
+  return { connection, client, namespace: options.namespace, [Symbol.asyncDispose]: () => connection.close() };
+}
+
+async function connectPatiently(options: TemporalOptions): Promise<NativeConnection> {
+  const giveUp = options.clock.monotonic() + (options.firstConnectMsMax ?? FIRST_CONNECT_MS_MAX);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await NativeConnection.connect({ address: options.address });
+    } catch (thrown) {
+      if (options.clock.monotonic() > giveUp) throw fail('AIOS_UNAVAILABLE', 'Temporal cannot be reached.', { cause: convertTemporalError(thrown) });
+      if (attempt === 4) options.logger.warn({ address: options.address }, 'waiting for Temporal');
+      await options.clock.sleep(RETRY_MS);
+    }
+  }
+}

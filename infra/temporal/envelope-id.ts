@@ -1,0 +1,11 @@
+// Envelope ids: the same attempt has the same id on every brain, and nobody outside can guess it.
+// Owns: the derivation: HMAC-SHA-256 under a key that only holders of the brain's signing key can compute.
+// Never stores anything. Others may assume: 22 characters of base64url, fit for a message id.
+
+import { createHash, createHmac } from 'node:crypto';
+import type { Signer } from '../../contracts/ports.ts';
+
+export function createEnvelopeIds(signer: Signer): (tenant: string, task: string, attempt: number, rung: string) => string {
+  const key = createHash('sha256').update(signer.sign(new TextEncoder().encode('aios-envelope-ids/v1'))).digest();
+  return (tenant, task, attempt, rung) => createHmac('sha256', key).update(JSON.stringify([tenant, task, attempt, rung])).digest('base64url').slice(0, 22);
+}

@@ -1,0 +1,96 @@
+// The Temporal worker of the brain: bundled workflows, injected activities, bounded slots, an orderly end.
+// Owns: bundling (once, kept in a cache folder under the digest of its sources) and the worker's settings.
+// Never reads settings from the environment. Others may assume: disposing drains within the grace period and never hangs.
+
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import type { GovernedActivities } from '../../contracts/governed.ts';
+import type { Logger } from '../../contracts/ports.ts';
+import { TASK_QUEUE } from '../../contracts/task.ts';
+import type { TemporalLink } from './connect.ts';
+import { convertTemporalError } from './errors.ts';
+
+export interface WorkerOptions {
+  readonly link: TemporalLink;
+  readonly activities: GovernedActivities;
+  readonly logger: Logger;
+  readonly identity: string;
+  /** Folder for the bundle; absent = bundled at every start. */
+  readonly cacheDir?: string;
+  readonly taskQueue?: string;
+  /** Entry file of the workflows; the shipped ones unless told. */
+  readonly workflows?: URL;
+}
+
+const SHIPPED = new URL('../../workflows/index.ts', import.meta.url);
+/** Drained within this, or left to the other brains: their replay takes over. */
+const GRACE_MS = 4_000;
+const CLOSE_MS_MAX = 6_000;
+
+export async function startWorker(options: WorkerOptions): Promise<AsyncDisposable> {
+  const { link, logger } = options;
+  try {
+    const worker = await Worker.create({
+      connection: link.connection, namespace: link.namespace, taskQueue: options.taskQueue ?? TASK_QUEUE, identity: options.identity,
+      workflowBundle: await workflowBundle(options.workflows ?? SHIPPED, options.cacheDir),
+      activities: options.activities,
+      shutdownGraceTime: GRACE_MS,
+      /** A worker that died keeps its sticky workflows this long from the others. */
+      stickyQueueScheduleToStartTimeout: 2_000,
+      maxConcurrentWorkflowTaskExecutions: 64, maxConcurrentLocalActivityExecutions: 256, maxConcurrentActivityTaskExecutions: 512,
+      maxCachedWorkflows: 512,
+    });
+    let failed: unknown;
+    const running = worker.run().catch((thrown: unknown) => {
+      failed = thrown;
+      logger.error({ code: convertTemporalError(thrown).code }, 'the Temporal worker stopped');
+    });
+    return {
+      async [Symbol.asyncDispose]() {
+        if (failed === undefined && worker.getState() === 'RUNNING') worker.shutdown();
+        await Promise.race([running, new Promise<void>((resolve) => { setTimeout(resolve, CLOSE_MS_MAX).unref(); })]);
+      },
+    };
+  } catch (thrown) {
+    throw convertTemporalError(thrown);
+  }
+}
+
+/** Bundling takes a second or two, so an unchanged source is bundled once in the life of the cache. */
+export async function workflowBundle(entry: URL, cacheDir: string | undefined): Promise<WorkflowBundleWithSourceMap | { readonly codePath: string }> {
+  const workflowsPath = fileURLToPath(entry);
+  if (cacheDir === undefined) return bundle(workflowsPath);
+  const codePath = join(cacheDir, 'workflows', `${await digestOfSources(workflowsPath)}.js`);
+  if (await exists(codePath)) return { codePath };
+  const { code } = await bundle(workflowsPath);
+  await mkdir(dirname(codePath), { recursive: true });
+  const draft = `${codePath}.${process.pid}`;
+  await writeFile(draft, code);
+  await rename(draft, codePath);
+  return { codePath };
+}
+
+const bundle = (workflowsPath: string): Promise<WorkflowBundleWithSourceMap> =>
+  bundleWorkflowCode({ workflowsPath, logger: quiet, webpackConfigHook: (config) => ({ ...config, resolve: { ...config.resolve, conditionNames: ['aios-source', 'node', 'import', 'require', 'default'] } }) });
+
+const say = (): void => undefined;
+const quiet = { log: say, trace: say, debug: say, info: say, warn: say, error: say };
+
+/** Everything the sandbox can hold: the rings it may import, the SDK's version, and the entry with its neighbours. */
+async function digestOfSources(entry: string): Promise<string> {
+  const hash = createHash('sha256');
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  const version = (createRequire(import.meta.url)('@temporalio/workflow/package.json') as { version: string }).version;
+  hash.update(version);
+  for (const folder of new Set([join(root, 'contracts'), join(root, 'policies'), join(root, 'workflows'), dirname(entry)])) {
+    const files = (await readdir(folder, { recursive: true })).filter((name) => /\.[cm]?[jt]s$/.test(name)).sort();
+    for (const name of files) hash.update(`${name}\0`).update(await readFile(join(folder, name)));
+  }
+  return hash.digest('hex').slice(0, 32);
+}
+
+const exists = (path: string): Promise<boolean> => readFile(path).then(() => true, () => false);
