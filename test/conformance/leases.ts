@@ -1,0 +1,67 @@
+// Conformance of the Leases port: who owns a partition, and under which fence.
+// Owns: what single activation rests on. Uses leases of about a second, so a run takes a few.
+// Others may assume: leases that pass never have two owners that both believe in theirs, given clocks that run alike.
+
+import { describe, expect, it } from 'vitest';
+import type { Leases } from '../../contracts/ports.ts';
+import { type MakePair, pause, unique, until } from './shared.ts';
+
+const TTL = 1_500;
+
+export function describeLeases(name: string, make: MakePair<Leases>): void {
+  describe(`leases (${name})`, () => {
+    it('acquire - one owner at a time, seen by all', async () => {
+      await using pair = await make();
+      const partition = unique('partition');
+      const lease = await pair.first.acquire(partition, 'a', TTL);
+      expect(lease?.name).toBe(partition);
+      expect(await pair.second.acquire(partition, 'b', TTL)).toBeUndefined();
+      expect((await pair.second.holders()).get(partition)).toEqual({ owner: 'a', fence: lease?.fence });
+      await lease?.release();
+    });
+
+    it('release - frees at once; the next fence is larger', async () => {
+      await using pair = await make();
+      const partition = unique('partition');
+      const first = await pair.first.acquire(partition, 'a', TTL);
+      await first?.release();
+      const second = await pair.second.acquire(partition, 'b', TTL);
+      expect(second?.fence).toBeGreaterThan(first?.fence ?? Number.NaN);
+      expect(first?.lost.aborted).toBe(true);
+      await second?.release();
+    });
+
+    it('renewal - a lease outlives its time while its owner lives', async () => {
+      await using pair = await make();
+      const partition = unique('partition');
+      const lease = await pair.first.acquire(partition, 'a', TTL);
+      await pause(TTL * 2);
+      expect(lease?.lost.aborted).toBe(false);
+      expect(await pair.second.acquire(partition, 'b', TTL)).toBeUndefined();
+      await lease?.release();
+    });
+
+    it('acquire - of many who reach for one lease exactly one gets it', async () => {
+      await using pair = await make();
+      const partition = unique('partition');
+      const leases = await Promise.all(Array.from({ length: 10 }, (_, i) => (i % 2 === 0 ? pair.first : pair.second).acquire(partition, `h-${i}`, TTL)));
+      const got = leases.filter((lease) => lease !== undefined);
+      expect(got).toHaveLength(1);
+      await got[0]?.release();
+    });
+
+    it('release - of a lease that was lost already does not disturb the new owner', async () => {
+      await using pair = await make();
+      const partition = unique('partition');
+      const first = await pair.first.acquire(partition, 'a', TTL);
+      await first?.release();
+      const second = await pair.second.acquire(partition, 'b', TTL);
+      await first?.release();
+      await pause(50);
+      expect((await pair.first.holders()).get(partition)?.owner).toBe('b');
+      await second?.release();
+      await until(() => second?.lost.aborted === true);
+      expect(second?.lost.aborted).toBe(true);
+    });
+  });
+}
