@@ -15,6 +15,7 @@ export type SlaTier = (typeof SLA_TIERS)[number];
 /** The fallbacks of a capability, best first; `human` is always last and always possible. */
 export const RUNGS = ['model', 'small', 'cache', 'script', 'human'] as const;
 export type Rung = (typeof RUNGS)[number];
+export const isRung = (value: unknown): value is Rung => (RUNGS as readonly unknown[]).includes(value);
 /** Who walks the steps: the workflow, the agent team, or the team with some steps coming back for a verdict. */
 export type Orchestration = 'centralised' | 'distributed' | 'hybrid';
 /** Ephemeral: core request and reply, lost with its host. Durable: a mailbox, a turn with one CAS append, an outcome kept. */

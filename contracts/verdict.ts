@@ -5,7 +5,6 @@
 
 import { z } from 'zod';
 import type { Rung } from './capability.ts';
-import { RUNGS } from './capability.ts';
 import type { Digest } from './ids.ts';
 
 /** Integers are safe integers (units in the name: `confidenceBp`, `amountMicroUsd`); strings are tokens of at most 64 characters. */
@@ -58,7 +57,6 @@ export type Verdict =
   | (VerdictBase & { readonly kind: 'escalate'; readonly approval: Approval; readonly reason: string })
   | (VerdictBase & { readonly kind: 'degrade'; readonly rung: Rung; readonly reason: string });
 
-export const isRung = (value: unknown): value is Rung => (RUNGS as readonly unknown[]).includes(value);
 
 /** Everything a decision looks at. The same shape at the centre, in the gateway and on an edge box. */
 export interface PolicyRequest {

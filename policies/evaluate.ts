@@ -6,9 +6,8 @@
 
 import type { CedarPolicyJson, PolicySlice } from '../contracts/bundle.ts';
 import type { Rung } from '../contracts/capability.ts';
-import { RUNGS } from '../contracts/capability.ts';
+import { isRung, RUNGS } from '../contracts/capability.ts';
 import type { Approval, Fact, Facts, PolicyRequest, Principal, Verdict } from '../contracts/verdict.ts';
-import { isRung } from '../contracts/verdict.ts';
 import type { EntityStore, Env } from './cedar/expression.ts';
 import type { CompiledPolicies, CompiledPolicy, Matches, PolicyStatus } from './cedar/policy-set.ts';
 import { compilePolicies, inspect, match } from './cedar/policy-set.ts';
