@@ -2,6 +2,7 @@
 // Owns: the closure over declared uses and the caveats every task gets. Never signs: that is the Mandates port.
 // Others may assume: pure; the same task, rung and bundle give the same grant but for its clock.
 
+import { digestOf } from '../contracts/canonical.ts';
 import type { Capability } from '../contracts/capability.ts';
 import type { DispatchMember } from '../contracts/governed.ts';
 import type { Grant } from '../contracts/mandate.ts';
@@ -18,6 +19,7 @@ export function grantFor(registry: CapabilityRegistry, capability: Capability, t
   return {
     tenant, task: member.taskId, capabilities: usesOf(registry, capability), dataClass: capability.dataClass, regions: ['*'], models: ['*'], spaces: ['*'],
     budgetMicroUsd: microUsd, callsMax: CALLS_MAX, depthMax: DEPTH_MAX, notBefore: now - SKEW_MS, expiresAt: member.deadline + SKEW_MS, offline: false, policy,
+    principal: digestOf(member.principal),
   };
 }
 

@@ -3,7 +3,7 @@
 // Others may assume: the client speaks over the worker's own connection, and disposing closes it once.
 
 import { Client } from '@temporalio/client';
-import { NativeConnection } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { fail } from '../../contracts/errors.ts';
 import type { Clock, Logger } from '../../contracts/ports.ts';
 import { convertTemporalError } from './errors.ts';
@@ -28,6 +28,7 @@ const RETRY_MS = 250;
 
 /** @throws AIOS_UNAVAILABLE when the server is not there in time */
 export async function connectTemporal(options: TemporalOptions): Promise<TemporalLink> {
+  installLogger(options.logger);
   const connection = await connectPatiently(options);
   const client = new Client({ connection, namespace: options.namespace, identity: options.identity });
   return { connection, client, namespace: options.namespace, [Symbol.asyncDispose]: () => connection.close() };
@@ -43,5 +44,24 @@ async function connectPatiently(options: TemporalOptions): Promise<NativeConnect
       if (attempt === 4) options.logger.warn({ address: options.address }, 'waiting for Temporal');
       await options.clock.sleep(RETRY_MS);
     }
+  }
+}
+
+let installed = false;
+/** The SDK has one logger a process, set before its first connection; its words go where ours go, from `warn` up. */
+function installLogger(logger: Logger): void {
+  if (installed) return;
+  installed = true;
+  try {
+    Runtime.install({
+      logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+        const fields = { sdk: String(meta?.['sdkComponent'] ?? 'temporal'), ...(meta?.['workflowId'] === undefined ? {} : { workflow: String(meta['workflowId']) }) };
+        if (level === 'ERROR') logger.error(fields, message);
+        else logger.warn(fields, message);
+      }),
+      shutdownSignals: [],
+    });
+  } catch {
+    logger.warn({}, 'the Temporal runtime was started before this connection; its words are not ours');
   }
 }
