@@ -8,13 +8,14 @@ import { SLICE_BYTES_MAX } from '../contracts/bundle.ts';
 import { canonicalBytes } from '../contracts/canonical.ts';
 import { fail } from '../contracts/errors.ts';
 import type { Digest } from '../contracts/ids.ts';
+import { compactPolicy } from './cedar/compact.ts';
 import { OPERATORS } from './ladder.ts';
 
 /** @throws AIOS_CAPABILITY_UNKNOWN when the bundle has no traits for it, AIOS_POLICY_INVALID when the slice is too large to record */
 export function sliceOf(bundle: PolicyBundle, digest: Digest, capability: string): PolicySlice {
   const traits = Object.hasOwn(bundle.capabilities, capability) ? bundle.capabilities[capability] : undefined;
   if (traits === undefined) throw fail('AIOS_CAPABILITY_UNKNOWN', `The bundle in force does not name ${capability}.`);
-  const policies = Object.fromEntries(Object.entries(bundle.policies).filter(([, policy]) => concerns(policy, capability)));
+  const policies = Object.fromEntries(Object.entries(bundle.policies).filter(([, policy]) => concerns(policy, capability)).map(([id, policy]) => [id, compactPolicy(policy)]));
   const slice: PolicySlice = { bundle: digest, version: bundle.version, capability: traits, policies, groups: groupsOf(bundle, policies) };
   const size = canonicalBytes(slice).byteLength;
   if (size > SLICE_BYTES_MAX) throw fail('AIOS_POLICY_INVALID', `The policies of ${capability} take ${size} bytes, at most ${SLICE_BYTES_MAX}.`);

@@ -5,6 +5,7 @@
 
 import type { CedarPolicyJson } from '../../contracts/bundle.ts';
 import { fail, isAiosError } from '../../contracts/errors.ts';
+import { expand } from './compact.ts';
 import type { EntityData, EntityStore, Env } from './expression.ts';
 import { compileCondition, isFault, isIn } from './expression.ts';
 import type { EntityValue, Value } from './values.ts';
@@ -195,7 +196,7 @@ function effectOf(effect: unknown): 'permit' | 'forbid' {
 }
 
 function conditionOf(clause: { readonly kind: 'when' | 'unless'; readonly body: unknown }): Test {
-  const test = compileCondition(clause.body);
+  const test = compileCondition(expand(clause.body));
   if (clause.kind === 'when') return test;
   if (clause.kind === 'unless') return (env) => !test(env);
   throw fail('AIOS_POLICY_INVALID', 'a condition is when or unless.');
