@@ -4,12 +4,15 @@
 // Others may assume: a search runs on one epoch from start to end, and an erased document is gone from the next read on.
 
 import { digestOf, digestOfText } from '../../contracts/canonical.ts';
-import { fail, hasCode, isAiosError } from '../../contracts/errors.ts';
+import { fail, hasCode } from '../../contracts/errors.ts';
 import { parseId } from '../../contracts/ids.ts';
-import type { Clock, EmbedAnswer, Fragment, IndexManifest, IndexProgress, Logger, Retrieval, SampleRequest, SearchAnswer, SearchRequest, SourceDocument, SpaceSample } from '../../contracts/ports.ts';
-import { CHUNKER, chunkDocument, indexedText } from './chunk.ts';
-import type { Embed } from './embed-corpus.ts';
-import { embedCorpus, probeEmbedder } from './embed-corpus.ts';
+import type { IndexManifest, Retrieval, SampleRequest, SearchAnswer, SearchRequest, SpaceSample } from '../../contracts/ports.ts';
+import { CHUNKER, indexedText } from './chunk.ts';
+import type { BuildRequest } from './corpus.ts';
+import { isSame, nextEpoch, readCorpus, toFragment } from './corpus.ts';
+import { embedCorpus } from './embed-corpus.ts';
+import type { EmbedderOptions } from './embedder.ts';
+import { embedQuery, findEmbedder, NO_EMBEDDER } from './embedder.ts';
 import { admits, compileFilter, filterDigest } from './filter.ts';
 import type { Fusion } from './fuse.ts';
 import { DEFAULT_FUSION, fuse, topRows } from './fuse.ts';
@@ -20,23 +23,13 @@ import type { IndexStore, StoredChunk, StoredEpoch, VectorCache } from './store.
 import { TERMS_VERSION } from './terms.ts';
 import { blockOf, cosines, NO_VECTORS, rowOf } from './vectors.ts';
 
-export const CHUNKS_MAX = 100_000;
 export const FRAGMENTS_MAX = 64;
 const SPACES_MAX = 256;
-/** Named as embedder when an epoch was built without one. */
-export const NO_EMBEDDER = 'none';
-/** Unknown until the model worker is there; then the build waits this long for it before it goes without vectors. */
-const EMBEDDER_WAIT_MS = 30_000;
 
-export interface EmbeddedRetrievalOptions {
-  /** Absent: every epoch and every search is lexical. */
-  readonly embed?: Embed;
+export interface EmbeddedRetrievalOptions extends EmbedderOptions {
   readonly store: IndexStore;
   readonly cache: VectorCache;
-  readonly clock: Clock;
-  readonly log: Logger;
   readonly fusion?: Fusion;
-  readonly embedderWaitMs?: number;
 }
 
 export function createEmbeddedRetrieval(options: EmbeddedRetrievalOptions): Retrieval {
@@ -74,7 +67,7 @@ async function search(options: EmbeddedRetrievalOptions, spaces: Spaces, request
   const filter = compileFilter(request.tenant, request.principal);
   const loaded = await loadSpace(options, spaces, request.tenant, request.space);
   if (loaded === undefined) throw fail('AIOS_SPACE_UNKNOWN');
-  const query = await embedQuery(options, loaded, request);
+  const query = await embedQuery(options, loaded.epoch.manifest, request);
   const { chunks, vectors } = loaded.epoch;
   const visible = (row: number) => !loaded.erased.has(loaded.owners[row] ?? '') && admits(filter, chunks[row]?.labels);
   const bm25 = loaded.lexical.scores(request.query);
@@ -92,29 +85,6 @@ async function search(options: EmbeddedRetrievalOptions, spaces: Spaces, request
     ...(query === undefined ? {} : { model: query.receipt }),
   };
 }
-
-function toFragment(chunk: StoredChunk, hit: { readonly score: number; readonly bm25: number; readonly cosine: number; readonly denseRank: number; readonly lexicalRank: number }): Fragment {
-  const { document, id, title, heading, text, digest } = chunk;
-  const { score, cosine, bm25, denseRank, lexicalRank } = hit;
-  return { document, chunk: id, title, heading, text, digest, score, signals: { cosine, bm25, denseRank, lexicalRank } };
-}
-
-/** `undefined` makes the answer lexical: asked for, no vectors, the embedder is away, or it is another model than built the epoch. */
-async function embedQuery(options: EmbeddedRetrievalOptions, loaded: LoadedSpace, request: SearchRequest): Promise<EmbedAnswer | undefined> {
-  const { embedder } = loaded.epoch.manifest;
-  if (options.embed === undefined || request.lexicalOnly === true || embedder === NO_EMBEDDER) return undefined;
-  try {
-    const answer = await options.embed({ texts: [request.query], deadline: request.deadline, tenant: request.tenant, trace: request.trace });
-    if (answer.receipt.modelDigest === embedder) return answer;
-    options.log.warn({ space: request.space, epoch: loaded.epoch.manifest.epoch }, 'the epoch was built with another embedding model; answering without vectors');
-  } catch (error) {
-    if (!isAway(error)) throw error;
-    options.log.warn({ space: request.space, code: isAiosError(error) ? error.code : undefined }, 'no embedder; answering without vectors');
-  }
-  return undefined;
-}
-
-const isAway = (error: unknown): boolean => (['AIOS_MODEL_UNAVAILABLE', 'AIOS_MODEL_UNKNOWN', 'AIOS_MODEL_FAULT', 'AIOS_UNAVAILABLE', 'AIOS_OVERLOADED', 'AIOS_DISCONNECTED'] as const).some((code) => hasCode(error, code));
 
 async function sample(options: EmbeddedRetrievalOptions, spaces: Spaces, { tenant, space, count, principal }: SampleRequest): Promise<SpaceSample> {
   const filter = compileFilter(tenant, principal);
@@ -159,13 +129,6 @@ function keep(spaces: Spaces, key: string, loaded: LoadedSpace): LoadedSpace {
 
 // ---- building
 
-interface BuildRequest {
-  readonly tenant: string;
-  readonly space: string;
-  readonly documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>;
-  readonly onProgress: ((progress: IndexProgress) => void) | undefined;
-}
-
 /** The caller holds the lock of the space. */
 async function buildEpoch(options: EmbeddedRetrievalOptions, spaces: Spaces, request: BuildRequest): Promise<{ readonly manifest: IndexManifest; readonly rebuilt: boolean }> {
   const { tenant, space, onProgress } = request;
@@ -197,51 +160,6 @@ async function readable(options: EmbeddedRetrievalOptions, spaces: Spaces, tenan
     options.log.warn({ space }, 'the epoch in force cannot be read; it is built again');
     return undefined;
   }
-}
-
-/** An epoch with vectors is not thrown away because the embedder happens to be down. */
-const isSame = (manifest: IndexManifest, corpusDigest: string, embedder: string): boolean =>
-  manifest.corpusDigest === corpusDigest && manifest.chunker === CHUNKER && manifest.tokenizer === TERMS_VERSION && (manifest.embedder === embedder || embedder === NO_EMBEDDER);
-
-export const nextEpoch = (current: string | undefined): string => `e${Number(current?.slice(1) ?? 0) + 1}`;
-
-interface Corpus {
-  readonly documents: number;
-  readonly chunks: readonly StoredChunk[];
-  readonly digest: string;
-}
-
-/** Reads all documents but the erased ones. The digest is over (id, content) in the order given. */
-export async function readCorpus({ documents, onProgress }: Pick<BuildRequest, 'documents' | 'onProgress'>, erased: ReadonlySet<string>): Promise<Corpus> {
-  const chunks: StoredChunk[] = [];
-  const contents: (readonly [string, string])[] = [];
-  for await (const document of documents) {
-    if (document.id.length === 0 || document.id.length > 220) throw fail('AIOS_INPUT_INVALID', 'a document id has 1 to 220 characters.');
-    if (erased.has(digestOfText(document.id))) continue;
-    const { id, title, text, labels } = document;
-    contents.push([id, digestOf({ title, text, labels })]);
-    chunks.push(...chunkDocument(document).map((chunk) => (labels === undefined ? chunk : { ...chunk, labels })));
-    if (chunks.length > CHUNKS_MAX) throw fail('AIOS_INPUT_TOO_LARGE', `more than ${CHUNKS_MAX} chunks in one space.`);
-    onProgress?.({ stage: 'chunk', done: contents.length, total: contents.length });
-  }
-  return { documents: contents.length, chunks, digest: digestOf(contents) };
-}
-
-/** Waits for a model worker that is still starting; gives up after a bound and builds a lexical epoch. */
-async function findEmbedder({ embed, clock, log, embedderWaitMs = EMBEDDER_WAIT_MS }: EmbeddedRetrievalOptions, tenant: string): Promise<string> {
-  if (embed === undefined) return NO_EMBEDDER;
-  const until = clock.monotonic() + embedderWaitMs;
-  for (;;) {
-    try {
-      return (await probeEmbedder({ embed, clock, tenant })).modelDigest;
-    } catch (error) {
-      if (!isAway(error) && !hasCode(error, 'AIOS_DEADLINE_EXCEEDED')) throw error;
-      if (clock.monotonic() >= until) break;
-      await clock.sleep(500);
-    }
-  }
-  log.warn({}, 'no embedder within the wait; the epoch is built without vectors and is built again when one is there');
-  return NO_EMBEDDER;
 }
 
 async function vectorsOf(options: EmbeddedRetrievalOptions, chunks: readonly StoredChunk[], embedder: string, request: BuildRequest): Promise<StoredEpoch['vectors']> {
