@@ -3,7 +3,7 @@
 // Others may assume: when `bootstrapSearch` resolves, workflows that carry them can be started.
 
 import type { Client } from '@temporalio/client';
-import { temporal } from '@temporalio/proto';
+import proto from '@temporalio/proto';
 import { fail } from '../../contracts/errors.ts';
 import type { Clock } from '../../contracts/ports.ts';
 import type { TemporalLink } from './connect.ts';
@@ -18,7 +18,7 @@ export const SEARCH_ATTRIBUTES: Readonly<Record<string, 'Keyword' | 'KeywordList
   AiosWaitingFor: 'Keyword',
 };
 
-const { INDEXED_VALUE_TYPE_KEYWORD, INDEXED_VALUE_TYPE_KEYWORD_LIST } = temporal.api.enums.v1.IndexedValueType;
+const { INDEXED_VALUE_TYPE_KEYWORD, INDEXED_VALUE_TYPE_KEYWORD_LIST } = proto.temporal.api.enums.v1.IndexedValueType;
 /** A new attribute takes the server a moment to know. */
 const KNOWN_MS_MAX = 30_000;
 

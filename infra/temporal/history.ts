@@ -4,7 +4,7 @@
 // only where the server attests it (`frontend.enablePrincipalPropagation` and a claim mapper).
 
 import type { Client } from '@temporalio/client';
-import { temporal } from '@temporalio/proto';
+import proto, { type temporal } from '@temporalio/proto';
 import type { HistoryStep } from '../lineage/lineage.ts';
 import type { LedgerAnchor } from '../../contracts/task.ts';
 
@@ -56,7 +56,7 @@ function toStep(workflowId: string, runId: string, event: HistoryEvent): History
   if (name === undefined) return [];
   const at = Number(event.eventTime?.seconds ?? 0) * 1_000 + Math.floor((event.eventTime?.nanos ?? 0) / 1e6);
   const principal = event.principal?.name ?? undefined;
-  const type = temporal.api.enums.v1.EventType[event.eventType ?? 0] ?? 'EVENT_TYPE_UNSPECIFIED';
+  const type = proto.temporal.api.enums.v1.EventType[event.eventType ?? 0] ?? 'EVENT_TYPE_UNSPECIFIED';
   return [{ at, workflowId, runId, event: words(type), name, ...(principal === undefined || principal === '' ? {} : { principal }) }];
 }
 
