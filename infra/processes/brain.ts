@@ -10,6 +10,7 @@ import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
 import { createActivities } from '../../activities/index.ts';
 import { fail, hasCode, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
+import type { LedgerEntry } from '../../contracts/record.ts';
 import { type Config, readConfig } from '../config.ts';
 import { loadOrCreateKeys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
@@ -54,6 +55,8 @@ export interface Brain extends AsyncDisposable {
   readonly tasks: GovernedTasks;
   readonly http: HttpApi | undefined;
   readonly temporal: TemporalLink;
+  /** Ledger entries of one task. */
+  readonly lineage: (tenant: string, taskId: string) => Promise<readonly LedgerEntry[]>;
 }
 
 /** Resolves when tasks are taken. @throws AIOS_CONFIG_INVALID, AIOS_UNAVAILABLE, AIOS_DISCONNECTED, AIOS_POLICY_MISSING, AIOS_LEDGER_BROKEN */
@@ -89,7 +92,8 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const http = deps.headless === true ? undefined : opening.use(await startHttpApi({ tasks, registry, keys: await openApiKeys(config.apiKeysFile), http: config.http, log: logger, metrics, metricsText: () => metrics.text(), lineage }));
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
   const open = opening.move();
-  return { tasks, http, temporal, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  const entries = async (tenant: string, taskId: string) => (await ledger.find(taskId)).filter((one) => one.record.tenant === tenant);
+  return { tasks, http, temporal, lineage: entries, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
 
 /** Where no system of record is connected nobody applies effects; a task that proposes one fails by name. */
