@@ -13,6 +13,9 @@ import type { AttemptRecord } from './record.ts';
 import type { AppliedEffect, GovernedInput, HumanDecision, LedgerAnchor, MemberOutcome, TaskMember, TaskState } from './task.ts';
 import type { Facts, Principal, Verdict } from './verdict.ts';
 
+/** Memo key under which a host leaves the principal that started a workflow of one's own; `ask` reads it. */
+export const PRINCIPAL_MEMO = 'aiosPrincipal';
+
 export interface OpenArgs {
   readonly input: GovernedInput;
   readonly workflowId: string;

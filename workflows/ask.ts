@@ -5,6 +5,7 @@
 
 import { ApplicationFailure, executeChild, uuid4, workflowInfo } from '@temporalio/workflow';
 import type { Capability } from '../contracts/capability.ts';
+import { PRINCIPAL_MEMO } from '../contracts/governed.ts';
 import type { GovernedInput, GroupResult, TaskMember } from '../contracts/task.ts';
 import type { Principal } from '../contracts/verdict.ts';
 
@@ -14,9 +15,6 @@ export interface AskOptions {
   /** Readable end of the task's id, unique in the tenant; a random one when absent. */
   readonly taskId?: string;
 }
-
-/** Key of the memo in which a host leaves the principal that started a workflow. */
-export const PRINCIPAL_MEMO = 'aiosPrincipal';
 
 /**
  * Runs one governed task and returns its output.
