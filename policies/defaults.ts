@@ -11,12 +11,14 @@ const free: Price = { inputPerMillion: 0, cacheReadPerMillion: 0, cacheWritePerM
  * A remote model costs tokens; what is not listed here is refused, so a deployment adds its own.
  */
 export const DEFAULT_PRICES: Readonly<Record<string, Price>> = {
-  local: { ...free, devicePerSecond: 40 },
+  'minilm-l6-int8': { ...free, devicePerSecond: 40 },
+  'minilm-static-256': { ...free, devicePerSecond: 40 },
+  workers: { ...free, devicePerSecond: 40 },
   remote: { ...free, inputPerMillion: 500_000, cacheReadPerMillion: 125_000, cacheWritePerMillion: 625_000, outputPerMillion: 1_500_000, reasoningPerMillion: 1_500_000 },
 };
 
 export const DEFAULT_PROVIDERS: Readonly<Record<string, ProviderTraits>> = {
-  local: { inside: true, region: 'local', dataClassMax: 'restricted' },
+  workers: { inside: true, region: 'local', dataClassMax: 'restricted' },
   remote: { inside: false, region: 'external', dataClassMax: 'internal' },
 };
 
