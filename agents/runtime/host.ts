@@ -4,7 +4,7 @@
 // Others may assume: after `drain` nothing is held, nothing is subscribed and every lease is given back.
 
 import type { AnyAgent } from '../../contracts/agent.ts';
-import { parseMailboxSubject, patterns, subjects, tenantOf } from '../../contracts/address.ts';
+import { parseMailboxSubject, PARTITIONS, patterns, subjects, tenantOf } from '../../contracts/address.ts';
 import { fail, isAiosError, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, DeadLetterReason, MailboxDelivery } from '../../contracts/ports.ts';
 import type { Envelope } from '../../contracts/message.ts';
@@ -24,6 +24,8 @@ export interface AgentHostOptions {
   readonly name: string;
   /** `'*'`: the only host, no leases. `'leased'`: shares the 64 partitions with the other hosts. */
   readonly partitions: '*' | 'leased';
+  /** Only these partitions, for a host that is pinned by placement; all when absent. Hosts that share must agree. */
+  readonly eligible?: readonly number[];
   /** Which kind handles which capability, beyond this host's own agents; for durable asks. */
   readonly registry?: CapabilityRegistry;
   /** Policy and budget hooks; run inside tracing and metering, around every turn, ask served and ask sent. */
@@ -61,6 +63,8 @@ export interface AgentView {
   readonly restarts: number;
   readonly stoppedUntil: number;
 }
+
+const ALL_PARTITIONS: readonly number[] = Array.from({ length: PARTITIONS }, (_, partition) => partition);
 
 /** @throws AIOS_CONFIG_INVALID when two agents share a kind or a capability */
 export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): AgentHost {
@@ -102,7 +106,7 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
       subscriptions.push(await ports.mailboxes.consume('*', { inFlightMax: limits.turnsMax }, (delivery) => route(router, delivery, LEASELESS)));
       return;
     }
-    partitions = createPartitions(ports, { name: options.name, leaseMs: limits.leaseMs, acquireStepMax: limits.acquireStepMax, drainMs: limits.drainMs, serve: servePartition });
+    partitions = createPartitions(ports, { name: options.name, leaseMs: limits.leaseMs, acquireStepMax: limits.acquireStepMax, eligible: options.eligible ?? ALL_PARTITIONS, drainMs: limits.drainMs, serve: servePartition });
     await partitions.start();
   }
 

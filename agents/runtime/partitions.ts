@@ -3,7 +3,6 @@
 // Never serves a partition without a lease; never keeps one it was told is lost. Others may assume: `onGained` runs before the first
 // delivery of a tenure, `onLost` after its last, and a partition given back by choice was drained first.
 
-import { PARTITIONS } from '../../contracts/address.ts';
 import type { Clock, Lease, Leases, Logger, Metrics, Random } from '../../contracts/ports.ts';
 import type { Tenure } from './turn.ts';
 
@@ -18,6 +17,8 @@ export interface PartitionOptions {
   readonly name: string;
   readonly leaseMs: number;
   readonly acquireStepMax: number;
+  /** Partitions this host may own: all 64, or those an edge box is pinned to. */
+  readonly eligible: readonly number[];
   /** Starts consuming; the returned function stops it and resolves when the running turns have ended or `patienceMs` has passed. */
   readonly serve: (partition: number, tenure: Tenure) => Promise<(patienceMs: number) => Promise<void>>;
   readonly drainMs: number;
@@ -55,9 +56,9 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
       if (name.startsWith(HOST_LEASE)) hosts.add(owner);
       else if (name.startsWith(PARTITION_LEASE)) taken.add(Number(name.slice(PARTITION_LEASE.length)));
     }
-    const share = Math.ceil(PARTITIONS / hosts.size);
+    const share = Math.ceil(options.eligible.length / hosts.size);
     if (held.size > share) return giveBack(held.size - share);
-    const free = Array.from({ length: PARTITIONS }, (_, partition) => partition).filter((partition) => !taken.has(partition) && !held.has(partition));
+    const free = options.eligible.filter((partition) => !taken.has(partition) && !held.has(partition));
     await take(shuffled(free, random).slice(0, Math.min(options.acquireStepMax, share - held.size)));
   }
 
@@ -66,12 +67,27 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
       if (stopping.signal.aborted) return;
       const lease = await leases.acquire(`${PARTITION_LEASE}${partition}`, options.name, options.leaseMs);
       if (lease === undefined || lease.lost.aborted) continue;
-      const stop = await options.serve(partition, tenureOf(lease));
+      const stop = await serveOrRelease(partition, lease);
       held.set(partition, { lease, stop });
       if (lease.lost.aborted) await lost(partition, lease);
       else lease.lost.addEventListener('abort', () => void lost(partition, lease), { once: true });
     }
     metrics.gauge('aios_agent_partitions', held.size);
+  }
+
+  /** A lease nobody serves under must not be kept alive. */
+  async function serveOrRelease(partition: number, lease: Lease): Promise<Held['stop']> {
+    try {
+      return await options.serve(partition, tenureOf(lease));
+    } catch (error) {
+      await letGo(lease);
+      throw error;
+    }
+  }
+
+  /** When the server cannot be told, the lease ends by its time: it is not renewed any more. */
+  async function letGo(lease: Lease): Promise<void> {
+    await lease.release().catch((error: unknown) => logger.warn({ lease: lease.name, error: error instanceof Error ? error.name : 'unknown' }, 'lease left to expire'));
   }
 
   /** No patience: another host may own it already, and what runs here cannot be written any more. */
@@ -94,7 +110,7 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
     if (entry === undefined) return;
     held.delete(partition);
     await entry.stop(options.drainMs);
-    await entry.lease.release();
+    await letGo(entry.lease);
   }
 
   async function run(): Promise<void> {
@@ -116,7 +132,7 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
       await loop;
       await tick;
       await Promise.all([...held.keys()].map(release));
-      await membership?.release();
+      if (membership !== undefined) await letGo(membership);
       membership = undefined;
     },
     get held() {

@@ -50,13 +50,14 @@ export function describeBus(name: string, make: MakePair<Bus>): void {
       await using pair = await make();
       const subject = subjects.capability(uniqueTenant(), ASK);
       const seen = { a: 0, b: 0, plain: 0 };
-      await using _a = await pair.first.subscribe(subject, { queue: 'g' }, () => void seen.a++);
-      await using _b = await pair.second.subscribe(subject, { queue: 'g' }, () => void seen.b++);
-      await using _c = await pair.second.subscribe(subject, {}, () => void seen.plain++);
+      await using one = await pair.first.subscribe(subject, { queue: 'g' }, () => void seen.a++);
+      await using two = await pair.second.subscribe(subject, { queue: 'g' }, () => void seen.b++);
+      await using three = await pair.second.subscribe(subject, {}, () => void seen.plain++);
       await pause(50);
       for (let i = 0; i < 40; i++) pair.first.publish(subject, bytesOf('x'));
       await until(() => seen.plain === 40 && seen.a + seen.b === 40);
       await pause(20);
+      expect([one, two, three]).toHaveLength(3);
       expect(seen.plain).toBe(40);
       expect(seen.a + seen.b).toBe(40);
     });

@@ -10,12 +10,12 @@ import { idNamed, kindNamed, type MakePair, pause, unique, uniqueTenant, until }
 
 const KIND = kindNamed('conformer');
 
+const letterFor = (tenant: TenantId, data: Uint8Array, id = unique('a')) => ({
+  tenant, reason: 'poison' as const, code: 'AIOS_AGENT_FAULT', subject: subjects.mailbox(tenant, KIND, idNamed(id)), trace: '00-aa-bb-01', task: 't-1', attempts: 3, data: Buffer.from(data).toString('base64'),
+});
+
 export function describeDeadLetters(name: string, make: MakePair<{ readonly letters: DeadLetters; readonly mailboxes: Mailboxes }>): void {
   describe(`dead letters (${name})`, () => {
-    const letterFor = (tenant: TenantId, data: Uint8Array, id = unique('a')) => ({
-      tenant, reason: 'poison' as const, code: 'AIOS_AGENT_FAULT', subject: subjects.mailbox(tenant, KIND, idNamed(id)), trace: '00-aa-bb-01', task: 't-1', attempts: 3, data: Buffer.from(data).toString('base64'),
-    });
-
     it('add - is listed newest first for its tenant and shown whole', async () => {
       await using pair = await make();
       const tenant = uniqueTenant();

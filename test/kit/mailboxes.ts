@@ -45,6 +45,8 @@ export interface MailboxServer {
   cancelTimer(key: string): void;
   /** Stored and not ended yet. */
   readonly waiting: number;
+  /** Scheduled and not fired yet. */
+  readonly timersWaiting: number;
   /** Messages stored on other durable subjects, such as topics. */
   readonly topics: readonly { readonly subject: string; readonly data: Uint8Array }[];
 }
@@ -94,10 +96,8 @@ export function createMailboxServer(clock: Clock, random: Random, options: Mailb
   }
 
   function pump(partition: number): void {
-    const queue = ready.get(partition);
-    while (queue !== undefined && queue.length > 0) {
-      const consumer = choose(partition);
-      if (consumer === undefined) return;
+    const queue = ready.get(partition) ?? [];
+    for (let consumer = choose(partition); queue.length > 0 && consumer !== undefined; consumer = choose(partition)) {
       deliver(queue.shift() as Stored, consumer);
     }
   }
@@ -185,6 +185,9 @@ export function createMailboxServer(clock: Clock, random: Random, options: Mailb
     get waiting() {
       return stored.size;
     },
+    get timersWaiting() {
+      return timers.size;
+    },
     topics,
   };
 }
@@ -208,7 +211,10 @@ export function createMemoryMailboxes(server: MailboxServer, link: Link): Mailbo
     publish: (subject, data, { messageId, headers = {} }) => link.call('mailbox.publish', () => server.publish(subject, data, messageId, headers)),
     async consume(partition, { inFlightMax }, handle) {
       const consumer: Consumer = { partition, inFlightMax, link, handle, inFlight: 0, closed: false };
-      await link.call('mailbox.consume', () => server.attach(consumer));
+      await link.call('mailbox.consume', () => server.attach(consumer)).catch((error: unknown) => {
+        server.detach(consumer);
+        throw error;
+      });
       return { [Symbol.asyncDispose]: async () => server.detach(consumer) };
     },
   };

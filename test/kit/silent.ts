@@ -23,11 +23,12 @@ export function recordingLogger(): { readonly logger: Logger; readonly lines: Lo
 
 export function recordingMetrics(): { readonly metrics: Metrics; total(name: string, labels?: Labels): number } {
   const counts: { readonly name: string; readonly labels: Labels; readonly by: number }[] = [];
-  const matches = (labels: Labels, wanted: Labels): boolean => Object.entries(wanted).every(([key, value]) => labels[key] === value);
   return {
     metrics: { count: (name, labels = {}, by = 1) => void counts.push({ name, labels, by }), gauge: nothing, observe: nothing },
     total: (name, wanted = {}) => counts.filter((entry) => entry.name === name && matches(entry.labels, wanted)).reduce((sum, entry) => sum + entry.by, 0),
   };
 }
+
+const matches = (labels: Labels, wanted: Labels): boolean => Object.entries(wanted).every(([key, value]) => labels[key] === value);
 
 function nothing(): void {}

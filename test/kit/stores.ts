@@ -83,7 +83,7 @@ export function createMemoryLeases(server: LeaseServer, link: Link): Leases {
   function hold(name: string, fence: number, ttlMs: number, askedAt: number): Lease {
     const lost = new AbortController();
     let proven = askedAt;
-    let cancel: () => void = () => undefined;
+    let cancel = nothing;
     const lose = (): void => {
       cancel();
       lost.abort();
@@ -126,6 +126,8 @@ export function createMemoryLeases(server: LeaseServer, link: Link): Leases {
     holders: () => link.call('lease.holders', () => server.holders()),
   };
 }
+
+const nothing = (): void => undefined;
 
 // ---- keys and values
 
@@ -204,10 +206,10 @@ export interface OutcomeServer {
   readonly waiting: Map<string, Set<(outcome: Outcome) => void>>;
   readonly durables: Map<string, { next: number; readonly wake: Set<() => void> }>;
 }
+const taskOf = (tenant: string, task: string): string => `${tenant}/${task}`;
 export const createOutcomeServer = (): OutcomeServer => ({ log: [], byTask: new Map(), waiting: new Map(), durables: new Map() });
 
 export function createMemoryOutcomes(server: OutcomeServer, link: Link): Outcomes {
-  const taskOf = (tenant: string, task: string): string => `${tenant}/${task}`;
   function store(outcome: Outcome): void {
     const key = taskOf(outcome.tenant, outcome.task);
     const known = server.byTask.get(key) ?? [];
@@ -243,12 +245,12 @@ export function createMemoryOutcomes(server: OutcomeServer, link: Link): Outcome
     async consume(durable, handle) {
       const cursor = server.durables.get(durable) ?? { next: 0, wake: new Set<() => void>() };
       server.durables.set(durable, cursor);
-      let closed = false;
+      const reader = { closed: false };
       let running = false;
       const drain = async (): Promise<void> => {
         if (running) return;
         running = true;
-        while (!closed && cursor.next < server.log.length) {
+        while (!reader.closed && cursor.next < server.log.length) {
           try {
             await handle(server.log[cursor.next] as Outcome);
             cursor.next++;
@@ -263,7 +265,7 @@ export function createMemoryOutcomes(server: OutcomeServer, link: Link): Outcome
       wake();
       return {
         async [Symbol.asyncDispose]() {
-          closed = true;
+          reader.closed = true;
           cursor.wake.delete(wake);
         },
       };
@@ -292,7 +294,7 @@ export function createLetterServer(clock: Clock, random: Random): LetterServer {
 export function createMemoryDeadLetters(server: LetterServer, mailboxes: MailboxServer, link: Link): DeadLetters {
   return {
     add: (letter) => link.call('letters.add', () => server.add(letter)),
-    list: ({ tenant, limit }) => link.call('letters.list', () => [...server.letters.values()].filter((letter) => tenant === undefined || letter.tenant === tenant).slice(-limit).reverse()),
+    list: ({ tenant, limit }) => link.call('letters.list', () => [...server.letters.values()].filter((letter) => tenant === undefined || letter.tenant === tenant).slice(-limit).toReversed()),
     get: (id) => link.call('letters.get', () => server.letters.get(id)),
     replay: (id) => link.call('letters.replay', () => {
       const letter = server.letters.get(id);
