@@ -20,7 +20,7 @@ import { type Client, connect } from '../client/client.ts';
 import { type Config, readConfig } from '../config.ts';
 import { publishPolicies } from '../dev/publish.ts';
 import { freePortNear, startNatsServer, startTemporalServer } from '../dev/servers.ts';
-import { ensureApiKeys } from '../http/api-keys.ts';
+import { type DevelopmentKeys, ensureApiKeys } from '../http/api-keys.ts';
 import { connectPorts } from '../nats/index.ts';
 import { startAgentHost } from '../processes/agents.ts';
 import { startBrain } from '../processes/brain.ts';
@@ -49,6 +49,10 @@ export interface HostOptions {
 type Workflow = (...parameters: never[]) => Promise<unknown>;
 export interface Host extends AsyncDisposable {
   readonly config: Config;
+  /** Keys of the principals of the home; `client` uses that of the service. */
+  readonly keys: DevelopmentKeys;
+  /** Of the HTTP API. */
+  readonly url: string;
   readonly tasks: Tasks;
   /** Through the HTTP API, as the service principal of the home. */
   readonly client: Client;
@@ -88,10 +92,13 @@ export async function startHost(options: HostOptions): Promise<Host> {
   opening.use(await startAgentHost(config, { agents: options.agents, registry, partitions: '*', telemetry, ports }));
   opening.use(await startBridgeProcess(config, shared));
   const brain = opening.use(await startBrain(config, { ...shared, registry, ...workflows, ...(options.effects === undefined ? {} : { effects: options.effects }) }));
-  const client = connect({ url: brain.http?.url ?? '', key: keys.helpdesk });
+  const url = brain.http?.url ?? '';
+  const client = connect({ url, key: keys.helpdesk });
   const open = opening.move();
   return {
     config,
+    keys,
+    url,
     client,
     tasks: brain.tasks,
     ask: (capability, input, given) => client.run(capability, input, given),

@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { fail, isAiosError } from '../../contracts/errors.ts';
 import type { GovernedActivities } from '../../contracts/governed.ts';
 import type { Logger } from '../../contracts/ports.ts';
 import { TASK_QUEUE } from '../../contracts/task.ts';
@@ -26,7 +27,9 @@ export interface WorkerOptions {
   readonly workflows?: URL;
 }
 
-const SHIPPED = new URL('../../workflows/index.ts', import.meta.url);
+/** Source runs under a condition of its own; the published build is plain JavaScript. */
+const fromSource = import.meta.url.endsWith('.ts');
+const SHIPPED = new URL(`../../workflows/index.${fromSource ? 'ts' : 'js'}`, import.meta.url);
 /** Drained within this, or left to the other brains: their replay takes over. */
 const GRACE_MS = 4_000;
 const CLOSE_MS_MAX = 6_000;
@@ -56,7 +59,7 @@ export async function startWorker(options: WorkerOptions): Promise<AsyncDisposab
       },
     };
   } catch (thrown) {
-    throw convertTemporalError(thrown);
+    throw isAiosError(thrown) ? thrown : convertTemporalError(thrown);
   }
 }
 
@@ -74,8 +77,17 @@ export async function workflowBundle(entry: URL, cacheDir: string | undefined): 
   return { codePath };
 }
 
+const packages = join(dirname(createRequire(import.meta.url).resolve('@temporalio/workflow/package.json')), '..', '..');
+
+/** An entry file may lie in a home that has no packages of its own, so ours are looked into last. */
 const bundle = (workflowsPath: string): Promise<WorkflowBundleWithSourceMap> =>
-  bundleWorkflowCode({ workflowsPath, logger: quiet, webpackConfigHook: (config) => ({ ...config, resolve: { ...config.resolve, conditionNames: ['aios-source', 'node', 'import', 'require', 'default'] } }) });
+  bundleWorkflowCode({
+    workflowsPath,
+    logger: quiet,
+    webpackConfigHook: (config) => ({ ...config, resolve: { ...config.resolve, modules: [...(config.resolve?.modules ?? ['node_modules']), packages], conditionNames: [...(fromSource ? ['aios-source'] : []), 'node', 'import', 'require', 'default'] } }),
+  }).catch((cause: unknown) => {
+    throw fail('AIOS_CONFIG_INVALID', `The workflows in ${workflowsPath} cannot be bundled: ${cause instanceof Error ? cause.message.slice(0, 400) : ''}`, { cause });
+  });
 
 const say = (): void => undefined;
 const quiet = { log: say, trace: say, debug: say, info: say, warn: say, error: say };
