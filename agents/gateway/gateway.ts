@@ -4,6 +4,7 @@
 // Others may assume: whatever arrives gets exactly one reply with an error of the table or a metered answer.
 
 import { patterns, tenantOf, capabilityToken } from '../../contracts/address.ts';
+import { digestOf } from '../../contracts/canonical.ts';
 import { fail, toErrorBody } from '../../contracts/errors.ts';
 import type { Envelope, Reply } from '../../contracts/message.ts';
 import { envelopeSchema } from '../../contracts/message.ts';
@@ -115,12 +116,18 @@ function parseEnvelope(subject: string, data: Uint8Array): Envelope {
 async function serve(ports: GatewayPorts, state: GatewayState, handler: GatewayHandler, envelope: Envelope): Promise<Reply> {
   if (envelope.deadline <= ports.clock.now()) throw fail('AIOS_DEADLINE_EXCEEDED', 'It had passed before the call arrived.');
   const mandate = authorise(ports.mandates, envelope, handler.capability);
+  checkPrincipal(mandate, envelope);
   const input = parseValue(handler.capability.input, envelope.input);
   state.meter.countCall(mandate);
   const call = toCall(state.meter, envelope, mandate);
   const bundle = await permit(ports, handler, call, state.meter.spentMicroUsd(mandate));
   const answer = await remembered(state, handler, call, bundle, input, ports.metrics);
   return done(answer);
+}
+
+/** Roles decide what retrieval shows, so a mandate that was minted for a principal serves no other. */
+function checkPrincipal({ grant }: VerifiedMandate, { principal }: Envelope): void {
+  if (grant.principal !== undefined && grant.principal !== digestOf(principal)) throw fail('AIOS_MANDATE_EXCEEDED', 'it was minted for another principal.');
 }
 
 function toCall(meter: Meter, envelope: Envelope, mandate: VerifiedMandate): GatewayCall {

@@ -16,18 +16,15 @@ export interface VectorBlock {
 
 export const NO_VECTORS: VectorBlock = Object.freeze({ dimensions: 0, values: new Int8Array(0), scales: new Float32Array(0) });
 
-/** The input is normalised to length 1 first; a zero vector stays zero. */
+/** Only the direction is kept: `values * scale` has length 1. A zero vector stays zero. */
 export function quantise(vector: Float32Array): QuantisedVector {
-  let square = 0;
   let largest = 0;
-  for (const value of vector) {
-    square += value * value;
-    largest = Math.max(largest, Math.abs(value));
-  }
-  const length = Math.sqrt(square);
-  if (length === 0 || !Number.isFinite(length)) return { values: new Int8Array(vector.length), scale: 0 };
+  for (const value of vector) largest = Math.max(largest, Math.abs(value));
+  if (largest === 0 || !Number.isFinite(largest)) return { values: new Int8Array(vector.length), scale: 0 };
   const values = Int8Array.from(vector, (value) => Math.round((value / largest) * 127));
-  return { values, scale: largest / length / 127 };
+  let square = 0;
+  for (const value of values) square += value * value;
+  return { values, scale: Math.fround(1 / Math.sqrt(square)) };
 }
 
 export function blockOf(vectors: readonly QuantisedVector[]): VectorBlock {

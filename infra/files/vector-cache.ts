@@ -13,7 +13,7 @@ export const CACHE_BYTES_MAX = 256 * 1024 * 1024;
 /** More segments than this are merged into one. */
 const SEGMENTS_MAX = 24;
 const HEAD_BYTES = 16;
-const MAGIC = 0x41564331;
+const MAGIC = 0x41564332;
 
 export async function openVectorCache(options: { readonly dir: string }): Promise<VectorCache> {
   const at = (embedder: string) => join(options.dir, embedder.replace('sha256:', '').replace(/[^0-9a-zA-Z_-]/g, '').slice(0, 24));

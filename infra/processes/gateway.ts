@@ -16,7 +16,7 @@ import { connectWorkerProvider } from '../../agents/model-worker/client.ts';
 import { createEmbeddedRetrieval } from '../../agents/retrieval/engine.ts';
 import type { PolicyBundle } from '../../contracts/bundle.ts';
 import { hasCode, toErrorBody } from '../../contracts/errors.ts';
-import type { Bus, Mandates, ModelProvider, PolicyStore, Records, Retrieval } from '../../contracts/ports.ts';
+import type { Bus, EmbedRequest, Mandates, ModelProvider, PolicyStore, Records, Retrieval } from '../../contracts/ports.ts';
 import { type Config, readConfig } from '../config.ts';
 import { loadDocuments } from '../corpus/load.ts';
 import { loadKeys } from '../crypto/keys.ts';
@@ -25,6 +25,9 @@ import { createVerifier } from '../crypto/signer.ts';
 import { openIndexStore } from '../files/index-store.ts';
 import { openVectorCache } from '../files/vector-cache.ts';
 import { connectPorts } from '../nats/index.ts';
+import { watchRevocations } from '../nats/revocations.ts';
+import { connectQdrantRetrieval } from '../qdrant/retrieval.ts';
+import { openShippedRecords } from '../records/shipped.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 
@@ -59,7 +62,7 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const handlers: GatewayHandler[] = [
     ...modelHandlers(router),
     ...spaceHandlers({ retrieval, loadDocuments: (path, onSkipped) => loadDocuments(path, { onSkipped }), expectedMicroUsd: () => router.expectedMicroUsd('embed'), clock, log }),
-    ...(deps.records === undefined ? [] : recordHandlers(deps.records)),
+    ...recordHandlers(deps.records ?? opening.use(openShippedRecords(config, clock)).records),
   ];
   const gateway = opening.use(createGateway({ bus, mandates, policies, clock, log, metrics, tracer }, { handlers }));
   await gateway.serve();
@@ -80,9 +83,10 @@ async function openGovernance(config: Config, telemetry: Telemetry, deps: Gatewa
   const { clock, random, metrics, logger } = telemetry;
   const keys = await waitForKeys(config, telemetry);
   const ports = opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const { revocations } = opening.use(await watchRevocations(ports.keyValue));
   return {
     bus: bus ?? ports.bus,
-    mandates: mandates ?? mandatesOf({ ...keys, brain: undefined }, { clock, random }),
+    mandates: mandates ?? mandatesOf({ ...keys, brain: undefined }, { clock, random, revocations }),
     policies: policies ?? opening.use(ports.policyStore(createVerifier(keys.keyring))),
   };
 }
@@ -116,12 +120,13 @@ async function openProviders(bus: Bus, policies: Governance['policies'], { clock
 
 /** Text to index and to search for is embedded inside the boundary only, whatever class its task has. */
 async function openRetrieval(config: Config, router: ModelRouter, { clock, logger: log }: Telemetry): Promise<Retrieval> {
-  return createEmbeddedRetrieval({
-    embed: (request) => router.run({ op: 'embed', model: request.model, scope: { dataClass: 'restricted', regions: ['*'], models: ['*'], deadline: request.deadline } }, (provider) => provider.embed?.(request)),
-    store: await openIndexStore({ dir: join(config.home, 'index') }),
+  const shared = {
+    embed: (request: EmbedRequest) => router.run({ op: 'embed', model: request.model, scope: { dataClass: 'restricted', regions: ['*'], models: ['*'], deadline: request.deadline } }, (provider) => provider.embed?.(request)),
     cache: await openVectorCache({ dir: join(config.cacheDir, 'vectors') }),
     clock, log,
-  });
+  };
+  if (config.qdrant !== undefined) return connectQdrantRetrieval({ ...shared, url: config.qdrant.url, key: config.qdrant.key });
+  return createEmbeddedRetrieval({ ...shared, store: await openIndexStore({ dir: join(config.home, 'index') }) });
 }
 
 /** Runs until SIGTERM or SIGINT. */

@@ -3,6 +3,7 @@
 // Others may assume: a refusal here is a refusal on every bus, since `answer` is what the bus calls.
 
 import { describe, expect, it } from 'vitest';
+import { digestOf } from '../../../contracts/canonical.ts';
 import { fail } from '../../../contracts/errors.ts';
 import type { Reply } from '../../../contracts/message.ts';
 import { decodeVectors } from '../../../contracts/model.ts';
@@ -50,6 +51,7 @@ describe('gateway - refuses', () => {
     ['a principal of another tenant', 'AIOS_TENANT_MISMATCH', (f) => f.ask('text.embed', texts, { principal: { id: 'x', type: 'user', tenant: 'beta', roles: [] } })],
     ['a mandate of another tenant', 'AIOS_TENANT_MISMATCH', (f) => f.ask('text.embed', texts, { mandate: f.mint({ tenant: 'beta' }) })],
     ['a mandate of another task', 'AIOS_MANDATE_INVALID', (f) => f.ask('text.embed', texts, { mandate: f.mint({ task: 't-2' }) })],
+    ['a mandate of another principal', 'AIOS_MANDATE_EXCEEDED', (f) => f.ask('text.embed', texts, { mandate: f.mint({ principal: digestOf({ id: 'eve', type: 'user', tenant: 'acme', roles: ['finance'] }) }) })],
     ['a forged mandate', 'AIOS_MANDATE_INVALID', (f) => f.ask('text.embed', texts, { mandate: `${f.mint().slice(0, -4)}AAAA` })],
     ['an expired mandate', 'AIOS_MANDATE_INVALID', (f) => f.ask('text.embed', texts, { mandate: f.mint({ expiresAt: START - 500_000, notBefore: START - 900_000 }) })],
     ['a capability that is not granted', 'AIOS_MANDATE_EXCEEDED', (f) => f.ask('text.embed', texts, { mandate: f.mint({ capabilities: ['text.classify'] }) })],
