@@ -79,14 +79,14 @@ export function closeMaxDeliveries(link: NatsLink, { deadLetters, blobs, publish
     config: { durable_name: 'dead-letters', ack_policy: 'explicit', deliver_policy: 'all', ack_wait: 30_000 * NS, max_deliver: 100, max_ack_pending: 64 },
     inFlightMax: 8,
     async handle(message) {
-      const advisory = advisorySchema.safeParse(message.json());
-      if (!advisory.success) return message.term('not an advisory');
-      const { stream_seq: sequence, deliveries } = advisory.data;
+      const advisory = tryParse(advisorySchema, message.data);
+      if (advisory === undefined) return message.term('not an advisory');
+      const { stream_seq: sequence, deliveries } = advisory;
       const stuck = await link.at(STREAMS.mailbox.name, sequence);
       if (stuck === undefined || stuck.sequence !== sequence) return message.ack();
       const claim = stuck.header(CLAIM_HEADER);
       const data = claim === '' ? stuck.data : await blobs.get(claim);
-      const envelope = envelopeOf(data);
+      const envelope = tryParse(envelopeSchema, data);
       await deadLetters.add({
         tenant: tenantOf(stuck.subject) ?? 'sys', reason: 'max-deliveries', code: 'AIOS_AGENT_FAULT', subject: stuck.subject, attempts: deliveries, data: Buffer.from(data).toString('base64'),
         ...(envelope === undefined ? {} : { task: envelope.task, ...(envelope.trace === undefined ? {} : { trace: envelope.trace.traceparent }) }),
@@ -100,9 +100,9 @@ export function closeMaxDeliveries(link: NatsLink, { deadLetters, blobs, publish
 
 const advisorySchema = z.looseObject({ stream_seq: z.number().int().positive(), deliveries: z.number().int() });
 
-function envelopeOf(data: Uint8Array): Envelope | undefined {
+function tryParse<T>(schema: z.ZodType<T>, data: Uint8Array): T | undefined {
   try {
-    return parseBytes(envelopeSchema, data, BYTES_MAX);
+    return parseBytes(schema, data, BYTES_MAX);
   } catch {
     return undefined;
   }

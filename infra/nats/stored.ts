@@ -36,9 +36,11 @@ export async function newest(link: NatsLink, stream: string, filter: string, lim
     throw convertNatsError(error, `reading ${stream}`);
   });
   const found: StoredMessage[] = [];
+  // An empty stream says that its first sequence is 0; sequences begin at 1.
+  const first = Math.max(1, state.first_seq);
   let end = state.last_seq + 1;
-  for (let window = Math.max(WINDOW_MIN, limit * 2); found.length < limit && end > state.first_seq; window *= 2) {
-    const start = Math.max(state.first_seq, end - window, 1);
+  for (let window = Math.max(WINDOW_MIN, limit * 2); found.length < limit && end > first; window *= 2) {
+    const start = Math.max(first, end - window);
     const part = await between(link, stream, filter, start, end);
     found.push(...part.toReversed());
     end = start;

@@ -277,6 +277,9 @@ describe('task directory and wait tokens', () => {
 });
 
 describe('dead letters and timers', () => {
+  test('no letters yet is an empty list', async () => {
+    expect(await ports.deadLetters.list({ limit: 10 })).toEqual([]);
+  });
   test('a letter is listed, shown, replayed into its mailbox and gone', async () => {
     const id = Array.from({ length: 500 }, (_, index) => `d${index}`).find((one) => partitionOf('echo', one) === 13) ?? '';
     const letter = { tenant: 'demo', reason: 'poison' as const, code: 'AIOS_AGENT_FAULT', subject: mailbox(id), task: 't-1', attempts: 5, data: Buffer.from('again').toString('base64') };

@@ -14,7 +14,7 @@ import { createCounters, type Counters } from './counters.ts';
 export interface TestServer extends AsyncDisposable {
   readonly server: NatsServer;
   /** A connection of its own, like another process. */
-  connect(name?: string): Promise<NatsPorts & { readonly counters: Counters }>;
+  connect(name?: string, counters?: Counters): Promise<NatsPorts & { readonly counters: Counters }>;
   restart(): Promise<void>;
 }
 
@@ -28,11 +28,10 @@ export async function startTestNats(options: Partial<NatsServerOptions> = {}): P
     get server() {
       return server;
     },
-    async connect(name = `test-${++connections}`) {
-      const counters = createCounters();
+    async connect(name = `test-${++connections}`, counters = createCounters()) {
       const ports = await connectPorts({ url: server.url, name, logger: silent, metrics: counters, clock: systemClock, random: systemRandom, firstConnectMsMax: 10_000 });
       open.push(ports);
-      return Object.assign(Object.create(ports) as NatsPorts, { counters });
+      return { ...ports, counters };
     },
     async restart() {
       server.kill('SIGKILL');
