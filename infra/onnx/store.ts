@@ -50,12 +50,13 @@ export interface ModelStore {
 export const SHIPPED_MODELS = fileURLToPath(new URL('../models/manifest.json', import.meta.url));
 
 /** @throws AIOS_CONFIG_INVALID naming the file that is missing, changed or not what the manifest says */
-export async function openModelStore(manifestPath: string = SHIPPED_MODELS): Promise<ModelStore> {
+export async function openModelStore(manifestPath: string = SHIPPED_MODELS, options: { readonly heads?: boolean } = {}): Promise<ModelStore> {
   const folder = dirname(resolve(manifestPath));
   const manifest = parseBytes(manifestSchema, await readOrRefuse(manifestPath));
   const read = (spec: FileSpec): Promise<Buffer> => readVerified(folder, spec);
   const opened = await Promise.all(manifest.models.map(async (spec) => openModel(folder, spec, read)));
-  const heads = await Promise.all(manifest.heads.map(async (head) => namedHead(head.head, await read(head.file))));
+  const wanted = options.heads === false ? [] : manifest.heads;
+  const heads = await Promise.all(wanted.map(async (head) => namedHead(head.head, await read(head.file))));
   return { entries: opened.map((each) => each.entry), heads, graphs: opened.flatMap((each) => each.graph ?? []) };
 }
 
