@@ -15,22 +15,32 @@ const RETRY_AFTER_MS = 50;
 
 export function createBus(link: NatsLink): Bus {
   const open = new Set<AsyncDisposable>();
+  let closed = false;
+  const refuseClosed = (): void => {
+    if (closed) throw fail('AIOS_DISCONNECTED', 'This bus was closed.');
+  };
   return {
     get connected() {
-      return link.connected;
+      return link.connected && !closed;
     },
     async request(subject, data, { timeoutMs, headers, signal }) {
+      refuseClosed();
       const answer = await link.request(subject, data, { timeoutMs: Math.max(1, Math.ceil(timeoutMs)), headers: toHeaders(headers), signal, what: `asking ${planeOf(subject)}` });
       return toBusMessage(answer);
     },
-    publish: (subject, data, headers) => link.send(subject, data, headers),
+    publish(subject, data, headers) {
+      refuseClosed();
+      link.send(subject, data, headers);
+    },
     async subscribe(subject, { queue, concurrencyMax = CONCURRENCY_MAX }, handle) {
+      refuseClosed();
       const subscription = subscribe(link, subject, queue, concurrencyMax, handle);
       open.add(subscription);
       await link.nc.flush().catch(() => undefined);
       return { async [Symbol.asyncDispose]() { open.delete(subscription); await subscription[Symbol.asyncDispose](); } };
     },
     async [Symbol.asyncDispose]() {
+      closed = true;
       await Promise.all([...open].map((one) => one[Symbol.asyncDispose]()));
       open.clear();
     },

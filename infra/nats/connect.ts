@@ -246,7 +246,7 @@ async function direct(call: Call, subject: string, body: Uint8Array): Promise<St
   const { headers } = answer;
   if (headers === undefined || headers.code === 404) return undefined;
   if (headers.code !== 0) throw fail('AIOS_UNAVAILABLE', `Reading a stored message: ${headers.description}.`);
-  return { subject: headers.last('Nats-Subject'), sequence: Number(headers.last('Nats-Sequence')), data: answer.data, header: (name) => headers.get(name) };
+  return { subject: headers.last('Nats-Subject'), sequence: Number(headers.last('Nats-Sequence')), data: plain(answer.data), header: (name) => headers.get(name) };
 }
 
 function storeHeaders({ messageId, expectedLast, ttlMs, headers }: StoreOptions): MsgHdrs | undefined {
@@ -273,6 +273,8 @@ export function fromHeaders(headers: MsgHdrs | undefined): Readonly<Record<strin
   return record;
 }
 
+/** A Buffer as the Uint8Array it says it is: equality and JSON of the two differ. */
+const plain = (data: Uint8Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 const EMPTY = new Uint8Array(0);
 const decoder = new TextDecoder();
