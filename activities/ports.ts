@@ -1,5 +1,6 @@
 // What the hands of the governing workflow need: ports only, handed in by the composition root.
-// Owns: the list. Never opens anything. Others may assume: an activity touches nothing that is not named here.
+// Owns: the list. Never opens anything.
+// Others may assume: an activity touches nothing that is not named here.
 
 import type { Budgets, CapabilityRegistry, Clock, Dispatcher, Effects, Ledger, Logger, Mandates, Metrics, Outcomes, PolicyStore, TaskDirectory, Tracer, WaitTokens } from '../contracts/ports.ts';
 

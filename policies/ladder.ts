@@ -1,6 +1,6 @@
 // The ladder's last rung: who is asked when every machine rung has failed, and for how long.
 // Owns: the approval a capability falls back to, and what each rung may reserve of the task's budget.
-// Never invents a group silently: it is the one the capability's own policies name, else `operators`.
+// Never invents a group silently: it is `operators`, or the one the capability's own policies name most.
 // Others may assume: pure, and the same slice gives the same approval.
 
 import type { PolicySlice } from '../contracts/bundle.ts';
@@ -11,12 +11,17 @@ import type { Approval } from '../contracts/verdict.ts';
 export const HUMAN_EXPIRES_MS = 24 * 60 * 60 * 1_000;
 export const OPERATORS = 'operators';
 
+/** `operators` where the bundle has such a group, else the group that most policies of the slice name (then the first by name). */
 export function humanApproval(slice: PolicySlice): Approval {
-  for (const id of Object.keys(slice.policies).sort()) {
-    const group = slice.policies[id]?.annotations?.['approvers'];
-    if (group !== undefined && group !== '') return { approvers: group, quorum: 1, expiresMs: HUMAN_EXPIRES_MS, onExpiry: 'deny' };
+  const terms = { quorum: 1, expiresMs: HUMAN_EXPIRES_MS, onExpiry: 'deny' } as const;
+  if (Object.hasOwn(slice.groups, OPERATORS)) return { approvers: OPERATORS, ...terms };
+  const named = new Map<string, number>();
+  for (const policy of Object.values(slice.policies)) {
+    const group = policy.annotations?.['approvers'];
+    if (group !== undefined && group !== '') named.set(group, (named.get(group) ?? 0) + 1);
   }
-  return { approvers: OPERATORS, quorum: 1, expiresMs: HUMAN_EXPIRES_MS, onExpiry: 'deny' };
+  const [first] = [...named].sort(([a, countA], [b, countB]) => countB - countA || (a < b ? -1 : 1));
+  return { approvers: first?.[0] ?? OPERATORS, ...terms };
 }
 
 /** Share of the task's budget that one attempt on a rung reserves, in percent: a rung that calls no model reserves nothing, so it stays possible when the money is gone. */

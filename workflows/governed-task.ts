@@ -144,10 +144,11 @@ async function close(group: Governing): Promise<GroupResult> {
   const { workflowId, runId } = workflowInfo();
   const leavers = group.runs.filter((run) => run.next.at !== 'end');
   const left = leavers.map((run) => ({ taskId: run.member.taskId, workflowId: `${group.input.capability}/${run.member.taskId}`, why: run.next.at }));
-  for (const run of leavers) leave(group, scene, run, workflowId);
+  const leaving = leavers.map((run) => leave(group, scene, run, workflowId));
   for (const one of left) group.where.set(one.taskId, one.workflowId);
   const settlements: SettleMember[] = group.runs.filter((run) => run.next.at === 'end').map((run) => settlementOf(run));
   const settled = await settling().settleGroup({ tenant: scene.tenant, capability: scene.capability, workflowId, runId, bundle: scene.slice.bundle, members: settlements, left: left.map(({ taskId, workflowId: place }) => ({ taskId, workflowId: place })) });
+  await Promise.all(leaving);
   const by = new Map(settled.members.map((one) => [one.taskId, one]));
   const results = settlements.map((one) => resultOf(one, by.get(one.taskId)));
   if (group.announced && results[0] !== undefined) upsertSearchAttributes([{ key: { name: SEARCH.state, type: 'KEYWORD' }, value: results[0].state }, { key: { name: SEARCH.waitingFor, type: 'KEYWORD' }, value: null }]);
@@ -155,11 +156,11 @@ async function close(group: Governing): Promise<GroupResult> {
   return { v: 1, results, left };
 }
 
-/** Started but not awaited: with `ABANDON` the server starts the child even though this workflow closes in the same transaction. A child that runs already is this same task, driven twice. */
-function leave(group: Governing, scene: Scene, run: Run, from: string): void {
+/** Resolves when the server has started the child: a workflow that closes before that takes its children's starts with it, whatever their close policy. A child that runs already is this same task, driven twice. */
+function leave(group: Governing, scene: Scene, run: Run, from: string): Promise<void> {
   const { resume: _old, ...base } = group.input;
   const input: GovernedInput = { ...base, members: [run.member], claimed: true, resume: resumeOf(scene, run, from) };
-  startChild(governedTask, {
+  return startChild(governedTask, {
     workflowId: `${group.input.capability}/${run.member.taskId}`, args: [input], parentClosePolicy: ParentClosePolicy.ABANDON, workflowTaskTimeout: TASK_TIMEOUT,
     staticSummary: summaryLine(run.summary), typedSearchAttributes: attributes(scene, [run.member.taskId], stateOf(run)),
   }).then(() => undefined, () => undefined);
@@ -252,10 +253,10 @@ function settling() {
   });
 }
 
-/** The one ordinary activity. An attempt that hears nothing for half a minute publishes again under the same id: NATS is a carrier that may lose. */
+/** The one ordinary activity. An attempt that hears nothing for half a minute, or a third of a shorter time, looks and publishes again under the same id: NATS is a carrier that may lose. */
 function slow(summary: string, withinMs: number) {
   return proxyActivities<GovernedActivities>({
-    summary, startToCloseTimeout: Math.min(withinMs, 30_000), scheduleToCloseTimeout: withinMs, cancellationType: ActivityCancellationType.TRY_CANCEL,
+    summary, startToCloseTimeout: Math.min(withinMs, 30_000, Math.max(2_000, Math.floor(withinMs / 3))), scheduleToCloseTimeout: withinMs, cancellationType: ActivityCancellationType.TRY_CANCEL,
     retry: { initialInterval: 500, backoffCoefficient: 1.5, maximumInterval: '10 s' },
   });
 }

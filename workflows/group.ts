@@ -118,7 +118,14 @@ function failed(scene: Scene, run: Run, error: ErrorBody): Run {
   const entry = ERRORS[error.code];
   if (entry.blame === 'caller' && entry.retry === 'never') return end(run, 'failed', error);
   if (run.member.deadline <= scene.now) return end(run, 'failed', errorOf('AIOS_DEADLINE_EXCEEDED'));
+  if (error.code === 'AIOS_DEADLINE_EXCEEDED' && machineRungsBelow(scene, run) === 0) return end(run, 'failed', error);
   return descend(scene, run, error.code);
+}
+
+/** Rungs that a machine could still try. */
+function machineRungsBelow(scene: Scene, run: Run): number {
+  const ladder = scene.slice.capability.ladder;
+  return ladder.slice(ladder.indexOf(run.rung) + 1).filter((rung) => rung !== 'human').length;
 }
 
 function committable(scene: Scene, run: Run): Run {
@@ -200,8 +207,7 @@ function withEscalation(run: Run): readonly Verdict[] {
 
 /** This attempt's share of the time that is left: half of it while a lower machine rung still waits, all of it on the last. */
 export function dispatchOf(scene: Scene, run: Run): DispatchMember {
-  const ladder = scene.slice.capability.ladder;
-  const lower = ladder.slice(ladder.indexOf(run.rung) + 1).filter((rung) => rung !== 'human').length;
+  const lower = machineRungsBelow(scene, run);
   const left = run.member.deadline - scene.now;
   const share = lower === 0 ? left : Math.min(left, Math.max(scene.slice.capability.budget.latencyMsMax, Math.floor(left / (lower + 1))));
   const close = run.open[0];

@@ -8,7 +8,7 @@ import { shippedAgents } from '../../agents/index.ts';
 import { createRegistry } from '../../agents/registry.ts';
 import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
 import { createActivities } from '../../activities/index.ts';
-import { fail, hasCode, toErrorBody } from '../../contracts/errors.ts';
+import { hasCode, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
 import type { LedgerEntry } from '../../contracts/record.ts';
 import { type Config, readConfig } from '../config.ts';
@@ -22,6 +22,7 @@ import { buildLineage } from '../lineage/lineage.ts';
 import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { watchRevocations } from '../nats/revocations.ts';
 import type { NatsPolicyStore } from '../nats/policy-store.ts';
+import { openShippedRecords } from '../records/shipped.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 import { bootstrapSearch } from '../temporal/bootstrap.ts';
@@ -38,7 +39,7 @@ const POLICY_MS_MAX = 60_000;
 
 export interface BrainDeps {
   readonly registry?: CapabilityRegistry;
-  /** Who applies effects; without it nobody does, and an effect is refused by name. */
+  /** Who applies effects; the shipped system of record unless given. */
   readonly effects?: Effects;
   /** Entry file of further workflows; it must export the shipped ones too. */
   readonly workflows?: URL;
@@ -74,13 +75,14 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const ledger = opening.use(await openLedger({ dir: join(config.home, 'ledger'), log: config.name, signer, clock, logger, metrics }));
   const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger }));
   await bootstrapSearch(temporal, clock);
+  const effects = deps.effects ?? opening.use(await openShippedRecords(config, clock)).effects;
   const registry = deps.registry ?? createRegistry(shippedAgents, gatewayCapabilities);
   const queue = deps.taskQueue === undefined ? {} : { taskQueue: deps.taskQueue };
   const signDecision = createDecisionSigner(signer);
   const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
   const activities = createActivities({
     budgets: ports.budgets(policies), mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
-    effects: deps.effects ?? noEffects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
+    effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
     envelopeId: createEnvelopeIds(signer), decisionToken: createDecisionVerifier(verifier), leftFastLane: (workflowId) => tasks.leftFastLane(workflowId),
   });
   opening.use(await startWorker({ link: temporal, activities, logger, identity: config.name, cacheDir: config.cacheDir, ...queue, ...(deps.workflows === undefined ? {} : { workflows: deps.workflows }) }));
@@ -95,12 +97,6 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const entries = async (tenant: string, taskId: string) => (await ledger.find(taskId)).filter((one) => one.record.tenant === tenant);
   return { tasks, http, temporal, lineage: entries, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
-
-/** Where no system of record is connected nobody applies effects; a task that proposes one fails by name. */
-const noEffects: Effects = {
-  kinds: [],
-  apply: (_tenant, effect) => Promise.reject(fail('AIOS_EFFECT_UNKNOWN', effect.kind)),
-};
 
 async function policyInForce(policies: NatsPolicyStore, { clock, logger }: Telemetry): Promise<void> {
   const giveUp = clock.monotonic() + POLICY_MS_MAX;

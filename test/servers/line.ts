@@ -99,6 +99,8 @@ export interface Line extends AsyncDisposable {
   /** Another brain on the same servers and keys. */
   anotherBrain(name: string): Promise<Brain>;
   publish(change?: (bundle: PolicyBundle) => PolicyBundle): Promise<void>;
+  /** Runs before a wait registers its token, so that a test can put an outcome in between. */
+  beforeToken: ((tenant: string, task: string, envelopeId: string) => Promise<void>) | undefined;
   stopBridge(): Promise<void>;
   startBridge(): Promise<void>;
   request(text: string, over?: Partial<z.input<typeof input>>, more?: Partial<StartRequest>): StartRequest;
@@ -126,7 +128,16 @@ export async function startLine(deps: Partial<BrainDeps> & { readonly ui?: boole
   const effects = createCountingEffects();
   stack.use(await startAgentHost(configOf(dir, nats, temporal, 'agents-1'), { agents: [crowd], partitions: '*' }));
   const brainDeps: BrainDeps = { registry, effects, headless: true, ...deps };
-  const brain = stack.use(await startBrain(config, brainDeps));
+  const hooks: { beforeToken: Line['beforeToken'] } = { beforeToken: undefined };
+  const brainPorts = await nats.connect('brain-1');
+  const waitTokens: NatsPorts['waitTokens'] = {
+    ...brainPorts.waitTokens,
+    async put(tenant, task, envelopeId, token) {
+      await hooks.beforeToken?.(tenant, task, envelopeId);
+      await brainPorts.waitTokens.put(tenant, task, envelopeId, token);
+    },
+  };
+  const brain = stack.use(await startBrain(config, { ...brainDeps, ports: Object.assign(Object.create(brainPorts) as NatsPorts, { waitTokens }) }));
   let bridge: AsyncDisposable | undefined;
   const startBridge = async (): Promise<void> => { bridge ??= await startBridgeProcess(configOf(dir, nats, temporal, 'bridge-1')); };
   const stopBridge = async (): Promise<void> => {
@@ -137,6 +148,8 @@ export async function startLine(deps: Partial<BrainDeps> & { readonly ui?: boole
   if (deps.bridge !== false) await startBridge();
   stack.defer(stopBridge);
   return {
+    get beforeToken() { return hooks.beforeToken; },
+    set beforeToken(run) { hooks.beforeToken = run; },
     brain, ports, nats, temporal, effects, config, publish, startBridge, stopBridge,
     async anotherBrain(name) {
       return stack.use(await startBrain({ ...config, name }, brainDeps));
