@@ -3,10 +3,10 @@
 // Others may assume: a token that was changed anywhere does not verify, and neither does one past its time.
 
 import { canonicalJson, digestOfText } from '../../contracts/canonical.ts';
-import { DATA_CLASSES } from '../../contracts/capability.ts';
 import { fail } from '../../contracts/errors.ts';
 import type { Grant, MandateToken, VerifiedMandate } from '../../contracts/mandate.ts';
 import type { Clock, Mandates } from '../../contracts/ports.ts';
+import { narrow } from '../../policies/mandate.ts';
 
 const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const decode = (text: string): Grant[] => JSON.parse(Buffer.from(text, 'base64url').toString()) as Grant[];
@@ -32,7 +32,7 @@ export function createTestMandates(clock: Clock, secret = 'test'): Mandates {
     mint: (grant) => tokenOf([grant]),
     attenuate(token, caveat) {
       const grants = open(token);
-      return tokenOf([...grants, narrow(grants.at(-1) as Grant, caveat)]);
+      return tokenOf([...grants, narrow(grants.at(-1) as Grant, caveat, grants.length)]);
     },
     verify(token): VerifiedMandate {
       const grants = open(token);
@@ -41,17 +41,4 @@ export function createTestMandates(clock: Clock, secret = 'test'): Mandates {
       return { digest: digestOfText(token), grant, root: grants[0] as Grant, blockIds: grants.map((entry) => digestOfText(canonicalJson(entry)).slice(7, 19)), holder: 'test', depth: grants.length - 1 };
     },
   };
-}
-
-/** @throws AIOS_MANDATE_INVALID when a caveat is wider */
-function narrow(grant: Grant, caveat: Partial<Grant>): Grant {
-  for (const key of ['capabilities', 'regions', 'models', 'spaces'] as const) {
-    const wider = caveat[key]?.find((entry) => !grant[key].includes(entry) && !grant[key].includes('*'));
-    if (wider !== undefined) throw fail('AIOS_MANDATE_INVALID', `${key}: ${wider} is not in the parent.`);
-  }
-  for (const key of ['budgetMicroUsd', 'callsMax', 'depthMax', 'expiresAt'] as const) {
-    if ((caveat[key] ?? 0) > grant[key]) throw fail('AIOS_MANDATE_INVALID', `${key} is wider than the parent's.`);
-  }
-  if (caveat.dataClass !== undefined && DATA_CLASSES.indexOf(caveat.dataClass) > DATA_CLASSES.indexOf(grant.dataClass)) throw fail('AIOS_MANDATE_INVALID', 'dataClass is wider than the parent\'s.');
-  return { ...grant, ...caveat };
 }
