@@ -7,6 +7,9 @@ import { fail } from '../../contracts/errors.ts';
 import type { Digest } from '../../contracts/ids.ts';
 import type { Principal } from '../../contracts/verdict.ts';
 
+/** The role that everybody of the tenant has. */
+export const EVERYBODY = '*';
+
 export type Labels = Readonly<Record<string, string>>;
 
 /** Plain data, so that an engine can translate it into its own query language. */
@@ -30,7 +33,7 @@ export function admits(filter: AccessFilter, labels: Labels | undefined): boolea
   const roles = rolesOf(labels);
   const owner = labels?.['owner'];
   if (roles.length === 0 && owner === undefined) return true;
-  return owner === filter.principal || roles.some((role) => filter.roles.includes(role));
+  return owner === filter.principal || roles.some((role) => role === EVERYBODY || filter.roles.includes(role));
 }
 
 /** Roles in a label are separated by spaces or commas. */

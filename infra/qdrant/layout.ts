@@ -7,7 +7,7 @@ import type { Schemas } from '@qdrant/js-client-rest';
 import { digestOfText } from '../../contracts/canonical.ts';
 import { parseId } from '../../contracts/ids.ts';
 import type { AccessFilter } from '../../agents/retrieval/filter.ts';
-import { rolesOf } from '../../agents/retrieval/filter.ts';
+import { EVERYBODY, rolesOf } from '../../agents/retrieval/filter.ts';
 import type { StoredChunk } from '../../agents/retrieval/store.ts';
 
 export const DENSE = 'dense';
@@ -36,7 +36,7 @@ export function payloadOf(chunk: StoredChunk, tenant: string, row: number): Payl
   const owner = chunk.labels?.['owner'];
   return {
     kind: 'chunk', tenant, row, document: chunk.document, chunk: chunk.id, title: chunk.title, heading: chunk.heading, text: chunk.text, digest: chunk.digest,
-    open: roles.length === 0 && owner === undefined, roles: [...roles],
+    roles: roles.length === 0 && owner === undefined ? [EVERYBODY] : [...roles],
     ...(owner === undefined ? {} : { owner }),
     ...(chunk.labels === undefined ? {} : { labels: chunk.labels }),
   };
@@ -50,13 +50,12 @@ export function chunkOf(payload: unknown): StoredChunk | undefined {
   return { document, id: chunk, title, heading, text, digest } as StoredChunk;
 }
 
-const matches = (key: string, value: string | boolean): Schemas['FieldCondition'] => ({ key, match: { value } });
+const matches = (key: string, value: string): Schemas['FieldCondition'] => ({ key, match: { value } });
 
-/** The mandatory filter: tenant and kind always, and one of open, role, owner. */
+/** The mandatory filter: tenant and kind always, and a role (everybody's among them) or the owner. */
 export function qdrantFilter(access: AccessFilter): Schemas['Filter'] {
-  const allowed: Schemas['Condition'][] = [matches('open', true), matches('owner', access.principal)];
-  if (access.roles.length > 0) allowed.push({ key: 'roles', match: { any: [...access.roles] } });
-  return { must: [matches('tenant', access.tenant), matches('kind', 'chunk'), { should: allowed }] };
+  const roles: Schemas['FieldCondition'] = { key: 'roles', match: { any: [EVERYBODY, ...access.roles] } };
+  return { must: [matches('tenant', access.tenant), matches('kind', 'chunk'), { should: [roles, matches('owner', access.principal)] }] };
 }
 
 export const documentFilter = (tenant: string, document: string): Schemas['Filter'] => ({ must: [matches('tenant', tenant), matches('document', document)] });
@@ -68,7 +67,6 @@ export const INDEXES: readonly (readonly [string, Schemas['PayloadFieldSchema']]
   ['document', 'keyword'],
   ['roles', 'keyword'],
   ['owner', 'keyword'],
-  ['open', 'bool'],
   ['row', { type: 'integer', lookup: false, range: true }],
 ];
 

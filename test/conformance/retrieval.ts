@@ -29,7 +29,7 @@ export function createTestEmbed(): { readonly embed: Embed; readonly texts: stri
   return Object.assign(state, { embed });
 }
 
-function hashed(text: string): Float32Array {
+export function hashed(text: string): Float32Array {
   const vector = new Float32Array(32);
   for (const word of text.toLowerCase().match(/[a-z]+/g) ?? ['-']) {
     const digest = digestOfText(word.slice(0, 5));
