@@ -10,7 +10,7 @@ import type { LedgerAnchor } from '../../contracts/task.ts';
 import { WORKFLOWS } from '../../contracts/task.ts';
 import { loadKeys } from '../crypto/keys.ts';
 import { createVerifier } from '../crypto/signer.ts';
-import { readEndpoints } from '../dev/system.ts';
+import { readEndpoints } from '../dev/endpoints.ts';
 import { type AuditReport, verifyLedger } from '../lineage/audit.ts';
 import { act, type CliContext, EXIT } from './shared.ts';
 

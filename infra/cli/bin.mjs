@@ -6,6 +6,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -14,9 +15,10 @@ const source = join(root, 'infra', 'cli', 'main.ts');
 const built = join(root, 'dist', 'infra', 'cli', 'main.js');
 const fromSource = existsSync(source);
 const program = fromSource ? source : built;
+const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
 const flags = [...(fromSource ? ['--conditions=aios-source'] : []), '--disable-warning=ExperimentalWarning'];
 
-const child = spawn(nodeProgram(), [...flags, program, ...process.argv.slice(2)], { stdio: 'inherit' });
+const child = spawn(nodeProgram(), [...flags, program, ...process.argv.slice(2)], { stdio: 'inherit', env: { NODE_COMPILE_CACHE: join(cache, 'aios', 'compile'), ...process.env } });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
 child.on('error', (error) => {
   process.stderr.write(`aios: cannot run Node 24: ${error.message}. Run "npm install" again.\n`);

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { isAiosError } from '../../contracts/errors.ts';
 import { lookForServer, type ServerName, versionAtLeast } from '../dev/find-server.ts';
-import { type Endpoints, PROCESSES, readEndpoints } from '../dev/system.ts';
+import { type Endpoints, PROCESSES, readEndpoints } from '../dev/endpoints.ts';
 import { act, type CliContext, EXIT } from './shared.ts';
 
 export function registerDoctor(program: Command): void {

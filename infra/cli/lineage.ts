@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { fail } from '../../contracts/errors.ts';
-import { readEndpoints } from '../dev/system.ts';
+import { readEndpoints } from '../dev/endpoints.ts';
 import { readLogs } from '../files/ledger.ts';
 import { buildLineage, type LineageNode } from '../lineage/lineage.ts';
 import { toHtml, toText } from '../lineage/render.ts';

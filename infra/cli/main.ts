@@ -51,3 +51,5 @@ try {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
   else report(error, process.argv.includes('--json'));
 }
+// Kept-alive connections of `fetch` would hold the process for seconds.
+process.exit();

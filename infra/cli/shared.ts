@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import { ERRORS, fail, isAiosError, toErrorBody } from '../../contracts/errors.ts';
 import { type Client, connect } from '../client/client.ts';
 import { type Config, readConfig } from '../config.ts';
-import { type Endpoints, readEndpoints } from '../dev/system.ts';
+import { type Endpoints, readEndpoints } from '../dev/endpoints.ts';
 import { keyFileOf } from '../http/api-keys.ts';
 
 /** 0 done · 1 refused or failed · 2 wrong use or setting · 3 not finished, or waiting for a person · 4 the system cannot be reached */

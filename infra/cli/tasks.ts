@@ -8,7 +8,7 @@ import { parseJson } from '../../contracts/parse.ts';
 import type { TaskView } from '../../contracts/ports.ts';
 import { TASK_STATES, type TaskState } from '../../contracts/task.ts';
 import type { Result } from '../client/client.ts';
-import type { Endpoints } from '../dev/system.ts';
+import type { Endpoints } from '../dev/endpoints.ts';
 import { act, approvalLink, type CliContext, dollars, EXIT } from './shared.ts';
 
 export function registerTasks(program: Command): void {

@@ -3,7 +3,7 @@
 // Others may assume: it ends only when told to, with exit code 0, leaving no process behind.
 
 import type { Command } from 'commander';
-import { runSystem, untilAsked } from '../dev/run.ts';
+import { untilAsked } from '../dev/until-asked.ts';
 import { act, type CliContext } from './shared.ts';
 
 export function registerUp(program: Command): void {
@@ -16,6 +16,8 @@ export function registerUp(program: Command): void {
 
 async function up(context: CliContext, options: { readonly anyPorts?: boolean }): Promise<void> {
   await using asked = untilAsked();
+  // The other commands must not pay for loading all of it.
+  const { runSystem } = await import('../dev/run.ts');
   await using system = await runSystem({ config: context.config, onProgress: say, ...(options.anyPorts === true ? { anyPorts: true } : {}) });
   const { endpoints } = system;
   context.print({

@@ -1,6 +1,6 @@
 // The system as a person runs it: servers, keys, the policy bundle, processes; and the operator's own connection beside them.
-// Owns: what happens between "NATS answers" and "the processes start", and the handling of Ctrl-C.
-// Never does a task. Others may assume: the first signal starts a stop of at most 10 s, after which the process ends whatever hangs.
+// Owns: what happens between "NATS answers" and "the processes start". Never does a task.
+// Others may assume: closing it closes the operator's connection and then everything as startSystem does.
 
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
@@ -10,7 +10,8 @@ import type { Mandates } from '../../contracts/ports.ts';
 import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { publishPolicies } from './publish.ts';
-import { type Endpoints, startSystem, type System, type SystemOptions } from './system.ts';
+import type { Endpoints } from './endpoints.ts';
+import { startSystem, type System, type SystemOptions } from './system.ts';
 
 export type RunOptions = Omit<SystemOptions, 'prepare'>;
 
@@ -56,36 +57,4 @@ export async function openOperator(config: Config, endpoints: Pick<Endpoints, 'n
     await telemetry[Symbol.asyncDispose]();
   };
   return { ports, telemetry, mandates: mandatesOf(keys, { clock, random }), [Symbol.asyncDispose]: close };
-}
-
-const STOP_MS_MAX = 10_000;
-/** One Ctrl-C arrives several times: from the terminal, from npm, from the program that started us. A later one means "now". */
-const SAME_PRESS_MS = 1_000;
-
-export interface Asked extends AsyncDisposable {
-  /** Resolves at the first SIGINT, SIGTERM or SIGHUP. */
-  readonly signal: Promise<void>;
-  readonly aborted: AbortSignal;
-}
-
-/** Must be taken before the system is started, so that its disposal comes last and a signal during the start is not lost. */
-export function untilAsked(): Asked {
-  const asked = new AbortController();
-  let first = 0;
-  const onSignal = (): void => {
-    if (asked.signal.aborted && performance.now() - first > SAME_PRESS_MS) process.exit(130);
-    if (asked.signal.aborted) return;
-    first = performance.now();
-    asked.abort();
-    setTimeout(() => process.exit(1), STOP_MS_MAX).unref();
-  };
-  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  for (const name of names) process.on(name, onSignal);
-  return {
-    aborted: asked.signal,
-    signal: new Promise((resolve) => asked.signal.addEventListener('abort', () => resolve(), { once: true })),
-    async [Symbol.asyncDispose]() {
-      for (const name of names) process.off(name, onSignal);
-    },
-  };
 }

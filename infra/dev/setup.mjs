@@ -4,10 +4,12 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
 const nodeProgram = join(root, 'node_modules', 'node', 'bin', 'node');
 
 export function setUp() {
@@ -20,7 +22,7 @@ export function setUp() {
 /** Runs a file of the source tree, or a program of node_modules/.bin, and resolves with its exit code. Signals reach it through us. */
 export function run(file, parameters, options = {}) {
   return new Promise((resolve) => {
-    const child = spawn(nodeProgram, ['--conditions=aios-source', '--disable-warning=ExperimentalWarning', file, ...parameters], { cwd: root, stdio: 'inherit', ...options });
+    const child = spawn(nodeProgram, ['--conditions=aios-source', '--disable-warning=ExperimentalWarning', file, ...parameters], { cwd: root, stdio: 'inherit', env: { NODE_COMPILE_CACHE: join(cache, 'aios', 'compile'), ...process.env }, ...options });
     const forward = (signal) => child.kill(signal);
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward);
     child.once('error', (error) => stop(`cannot run ${file}: ${error.message}`));

@@ -4,7 +4,7 @@
 // accounted for; 1 that no ticket could be run; 2 a wrong flag or setting.
 
 import { createHash } from 'node:crypto';
-import { mkdir, realpath, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
@@ -15,9 +15,10 @@ import { readConfig } from '../config.ts';
 import { indexSpace } from '../corpus/index-space.ts';
 import { type Row, runBatch } from './batch.ts';
 import { createProgress, type Progress } from './progress.ts';
-import { type Asked, runSystem, type RunningSystem, untilAsked } from './run.ts';
+import { runSystem, type RunningSystem } from './run.ts';
 import { summarise, summaryWords } from './summary.ts';
 import { readTickets, type Ticket } from './tickets.ts';
+import { type Asked, untilAsked } from './until-asked.ts';
 
 const CAPABILITY = 'support.answer';
 const TENANT = 'demo';
@@ -45,7 +46,7 @@ function flagsOf(parameters: readonly string[]): Flags {
     .option('--tickets <file>', 'other tickets: {"id","customer","text"} a line')
     .option('--out <file>', 'write one JSON line per ticket')
     .option('--limit <count>', 'at most so many tickets', count)
-    .option('--split <half>', 'which half of the shipped tickets: report, tune or all', 'report')
+    .option('--split <half>', 'which half of the shipped tickets: report, calibrate or all', 'report')
     .option('--in-flight <count>', 'tickets in hand at once', count, 12)
     .option('--home <folder>', 'folder of the system (AIOS_HOME, .aios if absent)')
     .option('--any-ports', 'free ports instead of the usual ones')
@@ -79,8 +80,8 @@ interface Work {
 /** Everything that can be wrong with the flags is found before anything starts. */
 async function workOf(flags: Flags, progress: Progress): Promise<Work> {
   const file = flags.tickets === undefined ? `${SHIPPED}tickets.jsonl` : resolve(flags.tickets);
-  const limits = { ...(flags.limit === undefined ? {} : { limit: flags.limit }), ...(flags.split === 'all' ? {} : { split: flags.split }) };
-  const { tickets, bad } = await readTickets(file, limits);
+  const half = flags.tickets === undefined && flags.split !== 'all' ? { only: await idsOfHalf(flags.split) } : {};
+  const { tickets, bad } = await readTickets(file, { ...half, ...(flags.limit === undefined ? {} : { limit: flags.limit }) });
   for (const { line, reason } of bad) progress.note(`${file}:${line}: skipped, ${reason}`);
   if (tickets.length === 0) throw fail('AIOS_CONFIG_INVALID', `No usable ticket in ${file}.`);
   if (flags.docs === undefined) return { tickets, documents: `${SHIPPED}help-centre`, space: 'help-centre', foreign: false };
@@ -89,6 +90,15 @@ async function workOf(flags: Flags, progress: Progress): Promise<Work> {
     throw fail('AIOS_CONFIG_INVALID', `The documents cannot be read: ${flags.docs ?? ''}.`, { cause });
   });
   return { tickets, documents, space: `docs-${createHash('sha256').update(documents).digest('hex').slice(0, 12)}`, foreign: true };
+}
+
+/** Thresholds are set on one half of the shipped tickets, figures are reported on the other. */
+async function idsOfHalf(split: string): Promise<ReadonlySet<string>> {
+  const lines = (await readFile(`${SHIPPED}expected.jsonl`, 'utf8')).split('\n').filter((line) => line !== '');
+  const expected = lines.map((line) => JSON.parse(line) as { readonly id: string; readonly split: string });
+  const ids = new Set(expected.filter((one) => one.split === split).map(({ id }) => id));
+  if (ids.size === 0) throw fail('AIOS_CONFIG_INVALID', `--split: one of ${[...new Set(expected.map((one) => one.split)), 'all'].join(', ')}.`);
+  return ids;
 }
 
 async function index(system: RunningSystem, work: Work, progress: Progress): Promise<void> {
@@ -165,3 +175,4 @@ try {
     process.exitCode = 2;
   }
 }
+process.exit();

@@ -12,11 +12,10 @@ import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import type { Config } from '../config.ts';
 import { type DevelopmentKeys, ensureApiKeys } from '../http/api-keys.ts';
+import { type Endpoints, pidFileOf, PROCESSES } from './endpoints.ts';
 import { readPidFile, removePidFile, writePidFile } from './pid-file.ts';
 import { freePort, freePortNear, type NatsServer, startNatsServer, startTemporalServer, type TemporalServer } from './servers.ts';
 import { type Part, type PartView, startSupervisor, type Supervisor } from './supervisor.ts';
-
-export const PROCESSES = ['model-worker', 'gateway', 'agents', 'bridge', 'brain'] as const;
 
 export interface SystemOptions {
   readonly config: Config;
@@ -30,10 +29,6 @@ export interface SystemOptions {
   readonly anyPorts?: boolean;
   readonly searchAttributes?: Readonly<Record<string, string>>;
 }
-
-/** What a child or a client needs to find the servers; also written to `<home>/run/endpoints.json`. */
-const endpointsSchema = z.object({ natsUrl: z.string(), temporalAddress: z.string(), temporalUi: z.string(), namespace: z.string(), api: z.string() });
-export type Endpoints = z.infer<typeof endpointsSchema>;
 
 export interface System extends AsyncDisposable {
   readonly endpoints: Endpoints;
@@ -75,14 +70,6 @@ export async function startSystem(options: SystemOptions): Promise<System> {
   }
 }
 
-/** Where a running system of this home is reached; undefined when none runs. */
-export async function readEndpoints(home: string): Promise<Endpoints | undefined> {
-  if ((await readPidFile(pidFileOf(home))) === undefined) return undefined;
-  const text = await readFile(join(home, 'run', 'endpoints.json'), 'utf8').catch(() => undefined);
-  const parsed = text === undefined ? undefined : endpointsSchema.safeParse(JSON.parse(text));
-  return parsed?.success === true ? parsed.data : undefined;
-}
-
 const READY_MS_MAX = 60_000;
 
 function systemOf(stack: AsyncDisposableStack, supervisor: Supervisor, endpoints: Endpoints, keys: DevelopmentKeys, nats: Revived<NatsServer>, temporal: Revived<TemporalServer>): System {
@@ -90,8 +77,6 @@ function systemOf(stack: AsyncDisposableStack, supervisor: Supervisor, endpoints
   const stop = (): Promise<void> => (stopped ??= stack.disposeAsync());
   return { endpoints, keys, views: supervisor.views, ready: supervisor.ready, kill: supervisor.kill, servers: { nats: nats.current, temporal: temporal.current }, stop, [Symbol.asyncDispose]: stop };
 }
-
-const pidFileOf = (home: string): string => join(home, 'run', 'supervisor.pid');
 
 async function holdHome(home: string): Promise<AsyncDisposable> {
   const file = pidFileOf(home);
@@ -176,7 +161,10 @@ function endpointsOf(config: Config, nats: NatsServer, temporal: TemporalServer,
   return { natsUrl: nats.url, temporalAddress: temporal.address, temporalUi: temporal.uiUrl, namespace: config.namespace, api: `http://${config.http.host}:${ports.http}` };
 }
 
-/** The environment by which a process of this home finds everything; the names are those of infra/config.ts. */
+/**
+ * The environment by which a process of this home finds everything; the names are those of infra/config.ts.
+ * Node keeps what it compiled and stripped of types, which takes a third off the start of each process.
+ */
 export function environmentOf(config: Config, endpoints: Endpoints): Record<string, string> {
   return {
     AIOS_HOME: config.home,
@@ -188,6 +176,7 @@ export function environmentOf(config: Config, endpoints: Endpoints): Record<stri
     AIOS_HTTP_HOST: config.http.host,
     AIOS_HTTP_PORT: new URL(endpoints.api).port,
     AIOS_LOG_LEVEL: config.logLevel,
+    NODE_COMPILE_CACHE: join(config.cacheDir, 'compile'),
   };
 }
 

@@ -17,16 +17,14 @@ const ticketSchema = z.looseObject({
   id: z.union([z.string().min(1).max(128), z.number().int().safe().transform(String)]),
   customer: z.union([z.string().min(1).max(128), z.number().int().safe().transform(String)]),
   text: z.string().min(1).max(TEXT_MAX),
-  /** Which half of the shipped tickets: thresholds are set on `tune`, figures are reported on `report`. */
-  split: z.string().optional(),
 });
-export interface Ticket { readonly id: string; readonly customer: string; readonly text: string; readonly split?: string | undefined }
+export interface Ticket { readonly id: string; readonly customer: string; readonly text: string }
 export interface BadLine { readonly line: number; readonly reason: string }
 
 export interface ReadTicketsOptions {
   readonly limit?: number;
-  /** Only tickets of this half; lines without a half always pass. */
-  readonly split?: string;
+  /** Only tickets with these ids. */
+  readonly only?: ReadonlySet<string>;
 }
 
 /** @throws AIOS_CONFIG_INVALID when the file cannot be read */
@@ -41,7 +39,7 @@ export async function readTickets(file: string, options: ReadTicketsOptions = {}
     if (tickets.length >= Math.min(options.limit ?? TICKETS_MAX, TICKETS_MAX)) break;
     const read = parseLine(text, seen);
     if (typeof read === 'string') bad.push({ line, reason: read });
-    else if (options.split === undefined || read.split === undefined || read.split === options.split) tickets.push(read);
+    else if (options.only === undefined || options.only.has(read.id)) tickets.push(read);
   }
   return { tickets, bad };
 }
@@ -50,10 +48,10 @@ export async function readTickets(file: string, options: ReadTicketsOptions = {}
 function parseLine(text: string, seen: Set<string>): Ticket | string {
   if (text.length > LINE_CHARACTERS_MAX) return `longer than ${LINE_CHARACTERS_MAX} characters`;
   try {
-    const { id, customer, text: words, split } = parseValue(ticketSchema, parseJson(text));
+    const { id, customer, text: words } = parseValue(ticketSchema, parseJson(text));
     if (seen.has(id)) return 'its id was used on an earlier line';
     seen.add(id);
-    return split === undefined ? { id, customer, text: words } : { id, customer, text: words, split };
+    return { id, customer, text: words };
   } catch (error) {
     return toErrorBody(error).message;
   }

@@ -31,9 +31,9 @@ test('tickets - bad lines are reported by number and skipped', async () => {
   expect(bad[2]?.reason).toContain('earlier line');
 });
 
-test('tickets - read from gzip, up to a limit, one half only', async () => {
-  await using at = await file('t.jsonl.gz', gzipSync(['tune', 'report', 'report'].map((split, i) => JSON.stringify({ id: `${i}`, customer: 'c', text: 'x', split })).join('\n')));
-  expect((await readTickets(at.path, { split: 'report' })).tickets.map(({ id }) => id)).toEqual(['1', '2']);
+test('tickets - read from gzip, up to a limit, some ids only', async () => {
+  await using at = await file('t.jsonl.gz', gzipSync([0, 1, 2].map((i) => JSON.stringify({ id: `${i}`, customer: 'c', text: 'x' })).join('\n')));
+  expect((await readTickets(at.path, { only: new Set(['1', '2']) })).tickets.map(({ id }) => id)).toEqual(['1', '2']);
   expect((await readTickets(at.path, { limit: 1 })).tickets.length).toBe(1);
 });
 
