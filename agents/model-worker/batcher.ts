@@ -15,8 +15,8 @@ export interface Piece {
   readonly job: Job;
   readonly index: number;
   readonly ids: readonly number[];
-  /** Predicted device time alone, ms. */
-  readonly aloneMs: number;
+  /** Its part of the predicted device time of its job, ms: batches counted where the curve says that they pay. */
+  readonly ms: number;
   tries: number;
 }
 /** One request: its pieces may run in several batches. */
@@ -127,13 +127,13 @@ export function createBatcher(options: BatcherOptions): Batcher {
 
   const admit = (request: JobRequest, now: number): Job => {
     const curve = curveOf(request.model);
-    const alone = request.texts.map((ids) => curve.predict(ids.length));
-    const ownMs = alone.reduce((sum, ms) => sum + ms, 0);
+    const parts = estimate(curve, request.texts, limits);
+    const ownMs = parts.reduce((sum, ms) => sum + ms, 0);
     if (queuedMs > 0 && queuedMs + ownMs > limits.queueMsMax) throw fail('AIOS_OVERLOADED', `${Math.round(queuedMs)} ms of device time are queued.`, { retryAfterMs: Math.ceil(queuedMs / slots / 2) });
     const finish = finishMs(request, ownMs, now);
     if (now + finish > request.deadline) throw fail('AIOS_DEADLINE_INFEASIBLE', `It would take ${Math.ceil(finish)} ms, ${Math.max(0, request.deadline - now)} are left.`, { retryAfterMs: Math.ceil(runningMs(now) + queuedMs / slots) });
     const job: Job = { tenant: request.tenant, sla: request.sla, model: request.model, deadline: request.deadline, queuedAt: now, pending: [] };
-    request.texts.forEach((ids, index) => job.pending.push({ job, index, ids, aloneMs: alone[index] as number, tries: 0 }));
+    request.texts.forEach((ids, index) => job.pending.push({ job, index, ids, ms: parts[index] as number, tries: 0 }));
     job.pending.sort((a, b) => b.ids.length - a.ids.length);
     enqueue(job);
     arrivals.note(request.model, now, request.texts.length);
@@ -176,14 +176,14 @@ export function createBatcher(options: BatcherOptions): Batcher {
 
   const dropExpired = (now: number): Job[] => {
     const late: Job[] = [];
-    for (const job of inOrder()) if (now + (job.pending.at(-1)?.aloneMs ?? 0) > job.deadline) late.push(job);
+    for (const job of inOrder()) if (now + (job.pending.at(-1)?.ms ?? 0) > job.deadline) late.push(job);
     late.forEach(drop);
     return late;
   };
 
   const pull = (job: Job): Piece => {
     const piece = job.pending.pop() as Piece;
-    queuedMs = Math.max(0, queuedMs - piece.aloneMs);
+    queuedMs = Math.max(0, queuedMs - piece.ms);
     if (job.pending.length === 0) drop(job);
     return piece;
   };
@@ -234,7 +234,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
     const piece = head.pending.at(-1) as Piece;
     const saved = curve.view().fixedMs;
     const queued = countQueued(classes.values(), head.model, limits.batchTextsMax);
-    if (saved / piece.aloneMs < limits.gainMin || queued >= limits.batchTextsMax || queued * arrivals.gapMs(head.model) >= saved) return 0;
+    if (saved / curve.predict(piece.ids.length) < limits.gainMin || queued >= limits.batchTextsMax || queued * arrivals.gapMs(head.model) >= saved) return 0;
     const patience = Math.min(limits.waitMsMax, saved, head.deadline - now - curve.high(piece.ids.length * queued));
     return Math.max(0, head.queuedAt + patience - now);
   };
@@ -252,7 +252,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
       drop(job);
       for (let i = retries.length - 1; i >= 0; i--) if (retries[i]?.job === job) retries.splice(i, 1);
     },
-    load: (now) => queuedMs + runningMs(now) + retries.reduce((sum, piece) => sum + piece.aloneMs, 0),
+    load: (now) => queuedMs + runningMs(now) + retries.reduce((sum, piece) => sum + piece.ms, 0),
     get creditMs() { return Math.max(0, limits.queueMsMax - queuedMs); },
   };
 }
@@ -269,8 +269,17 @@ function pays(curve: CostCurve, pieces: readonly Piece[], next: Piece, now: numb
   return now + together <= Math.min(next.job.deadline, ...pieces.map((piece) => piece.job.deadline));
 }
 
+/** Device time of each text of a job: alone, or with its part of the fixed cost of as few batches as the bounds allow. */
+function estimate(curve: CostCurve, texts: readonly (readonly number[])[], limits: BatchLimits): number[] {
+  const { fixedMs, perTokenMs } = curve.view();
+  const alone = texts.map((ids) => curve.predict(ids.length));
+  const varying = texts.reduce((sum, ids) => sum + ids.length * perTokenMs, 0);
+  const batches = Math.max(1, Math.ceil(texts.length / limits.batchTextsMax), Math.ceil(varying / Math.max(1, limits.batchMsMax - fixedMs)));
+  return alone.map((ms) => (fixedMs / ms < limits.gainMin ? ms : ms - fixedMs + (fixedMs * Math.min(batches, texts.length)) / texts.length));
+}
+
 const widest = (pieces: readonly Piece[]): number => pieces.reduce((max, piece) => Math.max(max, piece.ids.length), 0);
-const msOf = (jobs: readonly Job[]): number => jobs.reduce((sum, job) => sum + job.pending.reduce((part, piece) => part + piece.aloneMs, 0), 0);
+const msOf = (jobs: readonly Job[]): number => jobs.reduce((sum, job) => sum + job.pending.reduce((part, piece) => part + piece.ms, 0), 0);
 
 function classShare(sla: SlaTier, active: readonly string[]): number {
   const all = new Set([...active, sla]);

@@ -90,8 +90,8 @@ export async function connectWorkerProvider(options: WorkerProviderOptions): Pro
     return expectedMs(a, model, tokens) <= expectedMs(b, model, tokens) ? a : b;
   };
 
-  /** One try. Rejects with the worker's typed refusal, or AIOS_MODEL_UNAVAILABLE when the worker is lost. */
-  const attempt = async (model: string, request: ModelRequest, worker: Beacon | undefined, last: boolean): Promise<ModelReply> => {
+  /** One try, to the bytes of an answer. Rejects with AIOS_MODEL_UNAVAILABLE when the worker is lost while it has the request. */
+  const attempt = async (model: string, request: ModelRequest, worker: Beacon | undefined, last: boolean): Promise<Uint8Array> => {
     const left = request.deadline - clock.now() + GRACE_MS;
     const timeoutMs = worker === undefined && !last ? Math.min(left, limits.blindMs) : left;
     const call: InFlight = { worker: worker?.worker ?? '', incarnation: worker?.incarnation ?? '', lost: new AbortController() };
@@ -99,10 +99,9 @@ export async function connectWorkerProvider(options: WorkerProviderOptions): Pro
     const stopWatch = worker === undefined ? () => undefined : every(clock, 500, sweep);
     try {
       const subject = worker === undefined ? subjects.model(model) : subjects.modelAt(model, worker.worker);
-      const message = await bus.request(subject, toBytes(request), { timeoutMs, signal: call.lost.signal });
-      return readReply(message.data);
+      return (await bus.request(subject, toBytes(request), { timeoutMs, signal: call.lost.signal })).data;
     } catch (thrown) {
-      if (worker !== undefined) heard.delete(worker.worker);
+      if (heard.get(call.worker)?.beacon.incarnation === call.incarnation) heard.delete(call.worker);
       throw call.lost.signal.aborted ? fail('AIOS_MODEL_UNAVAILABLE', 'The worker was lost while it had the request.', { cause: thrown }) : thrown;
     } finally {
       stopWatch();
@@ -133,13 +132,13 @@ export async function connectWorkerProvider(options: WorkerProviderOptions): Pro
       const worker = choose(model, tokens, not) ?? choose(model, tokens, undefined);
       if (worker === undefined && heard.size > 0 && ![...heard.values()].some(({ beacon }) => offers(beacon, model))) throw fail('AIOS_MODEL_UNKNOWN', model);
       try {
-        const reply = await attempt(model, request, worker, tries >= TRIES_MAX);
+        const reply = readReply(await attempt(model, request, worker, tries >= TRIES_MAX));
         nobodySince = undefined;
         return reply;
       } catch (thrown) {
         const error = known(thrown);
         metrics.count('model_call_failed_total', { code: error.code });
-        if (NOBODY.has(error.code) && !waited) {
+        if (NOBODY.has(error.code) && !waited && choose(model, tokens, worker?.worker) === undefined) {
           waited = true;
           if (!(await someoneComes(request.deadline))) throw unavailable(error);
           tries--;

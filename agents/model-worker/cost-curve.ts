@@ -17,8 +17,8 @@ export interface CostCurve {
 /** Starting guess: a small encoder on one core; a few warm-up batches replace it. */
 const FIXED_MS = 1;
 const PER_TOKEN_MS = 0.2;
-/** Weight of a sample falls to a third after 100 newer ones: follows a machine that gets busy within seconds. */
-const FORGET = 0.99;
+/** Weight of a sample falls to a third after 33 newer ones: follows a machine that gets busy within a second. */
+const FORGET = 0.97;
 /** A batch that took this many times its prediction was held up by something that is not the model; it counts as this much. */
 const SURPRISE_MAX = 4;
 const RATIOS_KEPT = 64;

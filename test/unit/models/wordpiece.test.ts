@@ -8,10 +8,10 @@ import { gunzipSync } from 'node:zlib';
 import { Tokenizer } from '@huggingface/tokenizers';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createStaticTable } from '../../agents/model-worker/static-table.ts';
-import { createWordPiece } from '../../agents/model-worker/wordpiece.ts';
+import { createStaticTable } from '../../../agents/model-worker/static-table.ts';
+import { createWordPiece } from '../../../agents/model-worker/wordpiece.ts';
 
-const models = new URL('../../infra/models/', import.meta.url);
+const models = new URL('../../../infra/models/', import.meta.url);
 const vocabulary = readFileSync(new URL('minilm-static-256/vocab.txt', models), 'utf8').trimEnd().split('\n');
 const config = JSON.parse(readFileSync(new URL('all-MiniLM-L6-v2-int8/tokenizer.json', models), 'utf8')) as Record<string, unknown>;
 const reference = new Tokenizer({ ...config, truncation: null, padding: null }, {});
@@ -39,7 +39,7 @@ describe('wordpiece', () => {
   });
 
   it('wordpiece - gives the reference ids on the shipped help centre and tickets', () => {
-    const lines = ['../../README.md', '../../infra/models/README.md', '../../contracts/errors.ts', '../../contracts/ports.ts']
+    const lines = ['../../../README.md', '../../../infra/models/README.md', '../../../contracts/errors.ts', '../../../contracts/ports.ts']
       .map((path) => new URL(path, import.meta.url))
       .filter((url) => existsSync(url))
       .flatMap((url) => readFileSync(url, 'utf8').split('\n'));
