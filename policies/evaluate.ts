@@ -9,6 +9,7 @@ import type { Rung } from '../contracts/capability.ts';
 import { isRung, RUNGS } from '../contracts/capability.ts';
 import type { Approval, Fact, Facts, PolicyRequest, Principal, Verdict } from '../contracts/verdict.ts';
 import type { EntityStore, Env } from './cedar/expression.ts';
+import { factsOf } from './cedar/expression.ts';
 import type { CompiledPolicies, CompiledPolicy, Matches, PolicyStatus } from './cedar/policy-set.ts';
 import { compilePolicies, inspect, match } from './cedar/policy-set.ts';
 import type { EntityValue, Value } from './cedar/values.ts';
@@ -30,11 +31,11 @@ export function decide(slice: PolicySlice, request: PolicyRequest): Verdict {
   const compiled = compiledOf(slice);
   const doubt = doubtAbout(slice, request);
   if (doubt !== undefined) return { kind: 'deny', action: request.action, bundle: slice.bundle, deciding: [], erroring: [], reason: doubt };
-  return verdictOf(slice, request, match(compiled.policies, envOf(request)), compiled.obligations);
+  return verdictOf(slice, request, match(compiled.policies, envOf(request, compiled.policies)), compiled.obligations);
 }
 
 function verdictOf(slice: PolicySlice, request: PolicyRequest, found: Matches, obligations: ReadonlyMap<CompiledPolicy, Obligation>): Verdict {
-  const base = { action: request.action, bundle: slice.bundle, erroring: [...found.erroring].sort() };
+  const base = { action: request.action, bundle: slice.bundle, erroring: found.erroring };
   if (found.erroring.length > 0) return { ...base, kind: 'deny', deciding: base.erroring, reason: `a policy failed: ${base.erroring.join(', ')}` };
   if (found.permits.length === 0) return { ...base, kind: 'deny', deciding: idsOf(found.forbids), reason: 'no policy permits this' };
   if (found.forbids.length === 0) return { ...base, kind: 'allow', deciding: idsOf(found.permits) };
@@ -46,7 +47,7 @@ function verdictOf(slice: PolicySlice, request: PolicyRequest, found: Matches, o
   return { ...base, kind: 'degrade', deciding: idsOf(found.forbids), rung: rungOf(found.forbids, obligations), reason: reasonOf(found.forbids) };
 }
 
-const idsOf = (policies: readonly CompiledPolicy[]): string[] => policies.map((policy) => policy.id).sort();
+const idsOf = (policies: readonly CompiledPolicy[]): string[] => policies.map((policy) => policy.id);
 
 /** What a person reads: the `@reason` of each deciding policy, or its id. */
 const reasonOf = (policies: readonly CompiledPolicy[]): string => policies.map((policy) => policy.annotations['reason'] ?? policy.id).sort().join('; ');
@@ -174,10 +175,11 @@ function doubtAbout(slice: PolicySlice, request: PolicyRequest): string | undefi
 const isFact = (value: unknown): value is Fact => typeof value === 'boolean' || typeof value === 'string' || Number.isSafeInteger(value) || (Array.isArray(value) && value.every((item) => typeof item === 'string'));
 
 /** The request as Cedar sees it: `User::"id"` with {tenant, roles}, `Capability::"name"` with {dataClass, sla}, facts as context. */
-function envOf(request: PolicyRequest): Env {
+function envOf(request: PolicyRequest, { scope }: CompiledPolicies): Env {
   const principal = entityOf(PRINCIPAL_TYPES[request.principal.type], request.principal.id);
   const resource = entityOf('Capability', request.resource.capability);
-  return { principal, action: ACTION_UIDS[request.action], resource, context: recordOf(contextOf(request.context)), entities: twoEntities(principal, request.principal, resource, request.resource) };
+  const fields = contextOf(request.context);
+  return { principal, action: ACTION_UIDS[request.action], resource, context: recordOf(fields), facts: factsOf(scope, fields), entities: twoEntities(principal, request.principal, resource, request.resource) };
 }
 
 function twoEntities(principal: EntityValue, who: Principal, resource: EntityValue, what: PolicyRequest['resource']): EntityStore {
@@ -186,14 +188,14 @@ function twoEntities(principal: EntityValue, who: Principal, resource: EntityVal
   return { find: (uid) => (uid === principal || uid.key === principal.key ? principalData : uid === resource || uid.key === resource.key ? resourceData : undefined) };
 }
 
-/** Facts are Cedar values already, but for lists, which become sets. */
+/** Facts are Cedar values already, but for lists, which become sets; without one nothing is copied. */
 function contextOf(facts: Facts): Readonly<Record<string, Value>> {
-  const fields: Record<string, Value> = {};
-  for (const name of Object.keys(facts)) {
+  let copy: Record<string, Value> | undefined;
+  for (const name in facts) {
     const fact = facts[name] as Fact;
-    fields[name] = typeof fact === 'object' ? setOf(fact) : fact;
+    if (typeof fact === 'object') (copy ??= { ...facts } as Record<string, Value>)[name] = setOf(fact);
   }
-  return fields;
+  return copy ?? (facts as Readonly<Record<string, Value>>);
 }
 
 // ---- for people
@@ -208,8 +210,9 @@ export interface PolicyTrace {
 
 /** What every policy of the slice made of the request: the input of `aios policy explain`. */
 export function traceOf(slice: PolicySlice, request: PolicyRequest): readonly PolicyTrace[] {
-  const env = envOf(request);
-  return compiledOf(slice).policies.policies.map((policy) => ({ id: policy.id, effect: policy.effect, annotations: policy.annotations, ...inspect(policy, env) }));
+  const compiled = compiledOf(slice).policies;
+  const env = envOf(request, compiled);
+  return compiled.policies.map((policy) => ({ id: policy.id, effect: policy.effect, annotations: policy.annotations, ...inspect(policy, env) }));
 }
 
 /** The same request in Cedar's own JSON: what the oracle is asked in tests and what `explain` can hand to other Cedar tools. */

@@ -55,6 +55,8 @@ export interface ChainVerifiers {
   readonly raw: RawKeyVerifier;
   /** The raw public key of a raw private key, both base64url. */
   readonly publicOf: (secret: string) => string;
+  /** SHA-256 as `sha256:<hex>` of a text; a native one is several times quicker than ours. */
+  readonly digest?: (text: string) => Digest;
 }
 
 // ---- reading and verifying
@@ -62,12 +64,14 @@ export interface ChainVerifiers {
 /** Everything but time and revocation. The digest names the blocks, not the end, so it may be recorded. @throws AIOS_MANDATE_INVALID */
 export function verifyChain(token: MandateToken, verifiers: ChainVerifiers): VerifiedMandate {
   const { links, end, blocksText } = parseMandate(token);
-  links.forEach((link, i) => verifyLink(link, links[i - 1], verifiers));
+  const digest = verifiers.digest ?? digestOfText;
+  links.forEach((link, i) => verifyLink(link, links[i - 1], verifiers, digest));
   const blocks = links.map(({ block }) => block);
   const holder = (blocks[blocks.length - 1] as MandateBlock).next;
-  const held = end.kind === 'secret' ? verifiers.publicOf(end.value) === holder : verifiers.raw(holder, sealedBytes(blocksText), end.value);
+  const blocksDigest = digest(blocksText);
+  const held = end.kind === 'secret' ? verifiers.publicOf(end.value) === holder : verifiers.raw(holder, sealedBytes(blocksDigest), end.value);
   if (!held) throw invalid('the end does not belong to the last block');
-  return { digest: digestOfText(blocksText), grant: meet(blocks), root: meet(blocks.slice(0, 1)), blockIds: blocks.map(({ id }) => id), holder, depth: blocks.length - 1 };
+  return { digest: blocksDigest, grant: meet(blocks), root: meet(blocks.slice(0, 1)), blockIds: blocks.map(({ id }) => id), holder, depth: blocks.length - 1 };
 }
 
 export interface ParsedMandate {
@@ -97,7 +101,7 @@ export function splitEnd(token: MandateToken): { readonly blocksText: string; re
 }
 
 /** What the last key signs to seal a chain. */
-export const sealedBytes = (blocksText: string): Uint8Array => ascii(`aios-seal\n${digestOfText(blocksText)}`);
+export const sealedBytes = (blocksDigest: Digest): Uint8Array => ascii(`aios-seal\n${blocksDigest}`);
 
 function parseLink(jws: string, i: number): MandateLink {
   try {
@@ -115,14 +119,14 @@ function parseLink(jws: string, i: number): MandateLink {
 }
 
 /** The root is signed by a key of the ring, each further block by the key that the block before names. */
-function verifyLink(link: MandateLink, before: MandateLink | undefined, { root, raw }: ChainVerifiers): void {
+function verifyLink(link: MandateLink, before: MandateLink | undefined, { root, raw }: ChainVerifiers, digest: (text: string) => Digest): void {
   const { block, signed, signature } = link;
   if (before === undefined) {
     if (block.parent !== undefined) throw invalid('the root hangs on another block');
     if (!root.verify(block.kid, signed, signature)) throw invalid('the root is not signed by a known key');
     return;
   }
-  if (block.parent !== digestOfText(before.jws)) throw invalid('a block hangs on another parent');
+  if (block.parent !== digest(before.jws)) throw invalid('a block hangs on another parent');
   if (block.kid !== before.block.next) throw invalid('a block is signed by another key than its parent names');
   if (!raw(before.block.next, signed, signature)) throw invalid('a block is not signed by its key');
 }

@@ -7,11 +7,12 @@ import { Command, CommanderError } from 'commander';
 import { registerAudit } from './audit.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerLineage } from './lineage.ts';
+import { registerPolicy } from './policy.ts';
 import { EXIT, report } from './shared.ts';
 import { registerTasks } from './tasks.ts';
 import { registerUp } from './up.ts';
 
-const COMMANDS = [registerUp, registerTasks, registerLineage, registerAudit, registerDoctor];
+const COMMANDS = [registerUp, registerTasks, registerLineage, registerAudit, registerDoctor, registerPolicy];
 
 export function createProgram(): Command {
   const program = new Command('aios')

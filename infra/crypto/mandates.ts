@@ -7,6 +7,7 @@
 
 import { createHash, hash, sign } from 'node:crypto';
 import { fail } from '../../contracts/errors.ts';
+import type { Digest } from '../../contracts/ids.ts';
 import type { MandateBlock, MandateToken, VerifiedMandate } from '../../contracts/mandate.ts';
 import { grantSchema } from '../../contracts/mandate.ts';
 import { parseValue } from '../../contracts/parse.ts';
@@ -41,7 +42,7 @@ export const CACHE_MAX = 4_096;
 
 export function createMandates(options: MandatesOptions): HeldMandates {
   const { signer, keyring, clock, random, skewMs = SKEW_MS_DEFAULT } = options;
-  const verifiers = { root: createVerifier(keyring), raw: createRawVerifier(), publicOf };
+  const verifiers = { root: createVerifier(keyring), raw: createRawVerifier(), publicOf, digest: digestOf };
   const verify = createCache((token) => verifyChain(token, verifiers), { clock, revocations: options.revocations ?? createRevocations(), skewMs });
   const blockId = (task: string): string => `${task}.${Buffer.from(random.bytes(12)).toString('base64url')}`;
   const newSecret = (): string => Buffer.from(random.bytes(32)).toString('base64url');
@@ -63,7 +64,7 @@ export function createMandates(options: MandatesOptions): HeldMandates {
     },
     seal: (token) => {
       const { blocksText, secret } = heldOf(token);
-      return `${blocksText}~s.${signWith(secret, sealedBytes(blocksText))}`;
+      return `${blocksText}~s.${signWith(secret, sealedBytes(digestOf(blocksText)))}`;
     },
     prove: (token, bytes) => {
       const { secret } = heldOf(token);
@@ -78,6 +79,7 @@ export function mandatesOf(keys: Keys, options: Omit<MandatesOptions, 'signer' |
   return createMandates({ ...options, signer: keys.brain === undefined ? undefined : createSigner(keys.brain), keyring: keys.keyring });
 }
 
+const digestOf = (text: string): Digest => `sha256:${hash('sha256', text)}` as Digest;
 const publicOf = (secret: string): string => publicKeyOf(importSecretKey(secret));
 const signWith = (secret: string, bytes: Uint8Array): string => sign(null, bytes, importSecretKey(secret)).toString('base64url');
 

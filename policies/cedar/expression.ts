@@ -22,8 +22,31 @@ export interface Env {
   readonly principal: EntityValue;
   readonly action: EntityValue;
   readonly resource: EntityValue;
+  /** The whole context, for the rare policy that looks at it as a value. */
   readonly context: RecordValue;
+  /** The context's members by slot, absent ones undefined: an index is several times quicker than a name. */
+  readonly facts: readonly (Value | undefined)[];
   readonly entities: EntityStore;
+}
+
+/** Slots of the context members that a set of policies names, handed out while it is compiled. */
+export interface Scope {
+  readonly slots: Map<string, number>;
+}
+export const createScope = (): Scope => ({ slots: new Map() });
+
+/** The members of a context in their slots. Own members only: a fact is never found on a prototype. */
+export function factsOf(scope: Scope, fields: Readonly<Record<string, Value>>): (Value | undefined)[] {
+  const facts: (Value | undefined)[] = [];
+  for (const name of scope.slots.keys()) facts.push(Object.hasOwn(fields, name) ? fields[name] : undefined);
+  return facts;
+}
+
+function slotOf(scope: Scope, name: string): number {
+  const known = scope.slots.get(name);
+  if (known !== undefined) return known;
+  scope.slots.set(name, scope.slots.size);
+  return scope.slots.size - 1;
 }
 
 /** An evaluation error. Made when the policy is compiled, so that raising one takes no stack trace. */
@@ -37,6 +60,10 @@ interface Node {
   readonly run: Evaluate;
   /** Present when the value does not depend on the request. */
   readonly constant?: Value;
+  /** The operator yields nothing but booleans, so nobody has to look. */
+  readonly truth?: true;
+  /** The node is `context.x`: readers take the slot themselves, which saves a call in the commonest place. */
+  readonly slot?: { readonly at: number; readonly absent: Fault };
 }
 
 /** Extension functions and constructors of Cedar that this evaluator refuses at publish. */
@@ -47,58 +74,58 @@ export const UNSUPPORTED = [
 ] as const;
 
 /** @throws AIOS_POLICY_INVALID naming the operator */
-export const compileExpression = (expression: unknown): Evaluate => compile(expression).run;
+export const compileExpression = (expression: unknown, scope: Scope): Evaluate => compile(expression, scope).run;
 
 /** As `compileExpression`, for a condition: anything but a boolean is a fault. */
-export function compileCondition(expression: unknown): (env: Env) => boolean {
-  return conditionOf(compile(expression), 'a condition');
+export function compileCondition(expression: unknown, scope: Scope): (env: Env) => boolean {
+  return conditionOf(compile(expression, scope), 'a condition');
 }
 
 const I64_MAX = 2n ** 63n - 1n;
 const I64_MIN = -(2n ** 63n);
 const typeFault = (wanted: string, where: string): Fault => ({ fault: `type error: ${where} needs ${wanted}` });
 
-function compile(expression: unknown): Node {
+function compile(expression: unknown, scope: Scope): Node {
   const entries = typeof expression === 'object' && expression !== null ? Object.entries(expression) : [];
   const entry = entries[0];
   if (entry === undefined || entries.length !== 1) throw refused('an expression must be one operator');
   const [operator, body] = entry;
   const compiler = Object.hasOwn(OPERATORS, operator) ? OPERATORS[operator] : undefined;
-  if (compiler !== undefined) return compiler(body as Body);
+  if (compiler !== undefined) return compiler(body as Body, scope);
   const extension = (UNSUPPORTED as readonly string[]).includes(operator);
   throw refused(extension ? `"${operator}" belongs to an extension type, which this evaluator does not support` : `unknown operator "${operator}"`);
 }
 
 type Body = Readonly<Record<string, unknown>>;
-const OPERATORS: Readonly<Record<string, (body: Body) => Node>> = {
+const OPERATORS: Readonly<Record<string, (body: Body, scope: Scope) => Node>> = {
   Value: (body) => constant(valueOf(body)),
-  Var: variable,
-  '!': (body) => pure([body['arg']], ([arg]) => negation(conditionOf(arg, '!'))),
-  neg: (body) => pure([body['arg']], ([arg]) => minus(arg)),
-  '==': (body) => pure([body['left'], body['right']], ([left, right]) => equality(left, right)),
-  '!=': (body) => pure([body['left'], body['right']], ([left, right]) => { const same = equality(left, right); return (env) => !same(env); }),
-  '<': (body) => order(body, '<', (a, b) => a < b),
-  '<=': (body) => order(body, '<=', (a, b) => a <= b),
-  '>': (body) => order(body, '>', (a, b) => a > b),
-  '>=': (body) => order(body, '>=', (a, b) => a >= b),
-  '+': (body) => arithmetic(body, '+', (a, b) => a + b, (a, b) => a + b),
-  '-': (body) => arithmetic(body, '-', (a, b) => a - b, (a, b) => a - b),
-  '*': (body) => arithmetic(body, '*', (a, b) => a * b, (a, b) => a * b),
-  '&&': (body) => junction(body, '&&', false),
-  '||': (body) => junction(body, '||', true),
+  Var: (body) => variable(body),
+  '!': (body, scope) => pure(scope, [body['arg']], ([arg]) => negation(conditionOf(arg, '!')), 'truth'),
+  neg: (body, scope) => pure(scope, [body['arg']], ([arg]) => minus(arg)),
+  '==': (body, scope) => pure(scope, [body['left'], body['right']], ([left, right]) => equality(left, right), 'truth'),
+  '!=': (body, scope) => pure(scope, [body['left'], body['right']], ([left, right]) => { const same = equality(left, right); return (env) => !same(env); }, 'truth'),
+  '<': (body, scope) => order(body, scope, '<', (a, b) => a < b),
+  '<=': (body, scope) => order(body, scope, '<=', (a, b) => a <= b),
+  '>': (body, scope) => order(body, scope, '>', (a, b) => a > b),
+  '>=': (body, scope) => order(body, scope, '>=', (a, b) => a >= b),
+  '+': (body, scope) => arithmetic(body, scope, '+', (a, b) => a + b, (a, b) => a + b),
+  '-': (body, scope) => arithmetic(body, scope, '-', (a, b) => a - b, (a, b) => a - b),
+  '*': (body, scope) => arithmetic(body, scope, '*', (a, b) => a * b, (a, b) => a * b),
+  '&&': (body, scope) => junction(body, scope, '&&', false),
+  '||': (body, scope) => junction(body, scope, '||', true),
   'if-then-else': choice,
-  in: (body) => pure([body['left'], body['right']], ([left, right]) => membership(left, right)),
+  in: (body, scope) => pure(scope, [body['left'], body['right']], ([left, right]) => membership(left, right), 'truth'),
   is: typeTest,
   has: presence,
   '.': access,
-  like: (body) => pure([body['left']], ([left]) => likeness(left, body['pattern'])),
-  contains: (body) => pure([body['left'], body['right']], ([left, right]) => containment(left, right)),
-  containsAll: (body) => setRelation(body, 'containsAll', holdsAll),
-  containsAny: (body) => setRelation(body, 'containsAny', holdsAny),
-  isEmpty: (body) => pure([body['arg']], ([arg]) => { const set = setFrom(arg, 'isEmpty'); return (env) => set(env).items.length === 0; }),
-  getTag: (body) => pure([body['left'], body['right']], ([left, right]) => tagOf(left, right)),
-  hasTag: (body) => pure([body['left'], body['right']], ([left, right]) => tagPresence(left, right)),
-  Set: (body) => pure(listOf(body), (nodes) => (env) => setOf(nodes.map((node) => node.run(env)))),
+  like: (body, scope) => pure(scope, [body['left']], ([left]) => likeness(left, body['pattern']), 'truth'),
+  contains: (body, scope) => pure(scope, [body['left'], body['right']], ([left, right]) => containment(left, right), 'truth'),
+  containsAll: (body, scope) => setRelation(body, scope, 'containsAll', holdsAll),
+  containsAny: (body, scope) => setRelation(body, scope, 'containsAny', holdsAny),
+  isEmpty: (body, scope) => pure(scope, [body['arg']], ([arg]) => { const set = setFrom(arg, 'isEmpty'); return (env) => set(env).items.length === 0; }, 'truth'),
+  getTag: (body, scope) => pure(scope, [body['left'], body['right']], ([left, right]) => tagOf(left, right)),
+  hasTag: (body, scope) => pure(scope, [body['left'], body['right']], ([left, right]) => tagPresence(left, right), 'truth'),
+  Set: (body, scope) => pure(scope, listOf(body), (nodes) => (env) => setOf(nodes.map((node) => node.run(env)))),
   Record: recordLiteral,
 };
 
@@ -115,14 +142,15 @@ function variable(name: unknown): Node {
 }
 
 /** An operator that evaluates all its operands: folded at once when they are constant and it does not fault. */
-function pure(operands: readonly unknown[], build: (nodes: readonly [Node, Node, ...Node[]]) => Evaluate): Node {
-  const nodes = operands.map(compile) as unknown as [Node, Node, ...Node[]];
+function pure(scope: Scope, operands: readonly unknown[], build: (nodes: readonly [Node, Node, ...Node[]]) => Evaluate, truth?: 'truth'): Node {
+  const nodes = operands.map((operand) => compile(operand, scope)) as unknown as [Node, Node, ...Node[]];
   const run = build(nodes);
-  if (nodes.some((node) => node.constant === undefined)) return { run };
+  const node: Node = truth === undefined ? { run } : { run, truth: true };
+  if (nodes.some((operand) => operand.constant === undefined)) return node;
   try {
     return constant(run(NOWHERE));
   } catch (thrown) {
-    if (isFault(thrown)) return { run };
+    if (isFault(thrown)) return node;
     throw thrown;
   }
 }
@@ -133,6 +161,7 @@ const NOWHERE: Env = {
   get action(): never { throw STORE_NEEDED; },
   get resource(): never { throw STORE_NEEDED; },
   get context(): never { throw STORE_NEEDED; },
+  get facts(): never { throw STORE_NEEDED; },
   get entities(): never { throw STORE_NEEDED; },
 };
 const STORE_NEEDED: Fault = { fault: 'depends on the request' };
@@ -141,7 +170,9 @@ const STORE_NEEDED: Fault = { fault: 'depends on the request' };
 
 function conditionOf(node: Node, where: string): (env: Env) => boolean {
   const fault = typeFault('a boolean', where);
-  const { run } = node;
+  const { run, slot } = node;
+  if (node.truth === true) return run as (env: Env) => boolean;
+  if (slot !== undefined) return fromSlot(slot, (value): value is boolean => typeof value === 'boolean', fault);
   return (env) => {
     const value = run(env);
     if (typeof value !== 'boolean') throw fault;
@@ -150,10 +181,29 @@ function conditionOf(node: Node, where: string): (env: Env) => boolean {
 }
 function longFrom(node: Node, where: string): (env: Env) => number | bigint {
   const fault = typeFault('a long', where);
-  const { run } = node;
+  const { run, slot } = node;
+  if (slot !== undefined) {
+    return (env) => {
+      const value = env.facts[slot.at];
+      return typeof value === 'number' ? value : longOrRaise(value, slot.absent, fault);
+    };
+  }
   return (env) => {
     const value = run(env);
     if (!isLong(value)) throw fault;
+    return value;
+  };
+}
+function longOrRaise(value: Value | undefined, absent: Fault, fault: Fault): number | bigint {
+  if (value === undefined) throw absent;
+  if (!isLong(value)) throw fault;
+  return value;
+}
+function fromSlot<T extends Value>({ at, absent }: NonNullable<Node['slot']>, is: (value: Value) => value is T, fault: Fault): (env: Env) => T {
+  return (env) => {
+    const value = env.facts[at];
+    if (value === undefined) throw absent;
+    if (!is(value)) throw fault;
     return value;
   };
 }
@@ -189,16 +239,16 @@ function entityOperand(node: Node, where: string): (env: Env) => EntityValue {
 
 const negation = (condition: (env: Env) => boolean): Evaluate => (env) => !condition(env);
 
-function junction(body: Body, operator: string, decides: boolean): Node {
-  const left = conditionOf(compile(body['left']), operator);
-  const right = conditionOf(compile(body['right']), operator);
-  return decides ? { run: (env) => left(env) || right(env) } : { run: (env) => left(env) && right(env) };
+function junction(body: Body, scope: Scope, operator: string, decides: boolean): Node {
+  const left = conditionOf(compile(body['left'], scope), operator);
+  const right = conditionOf(compile(body['right'], scope), operator);
+  return decides ? { truth: true, run: (env) => left(env) || right(env) } : { truth: true, run: (env) => left(env) && right(env) };
 }
 
-function choice(body: Body): Node {
-  const test = conditionOf(compile(body['if']), 'if');
-  const yes = compile(body['then']).run;
-  const no = compile(body['else']).run;
+function choice(body: Body, scope: Scope): Node {
+  const test = conditionOf(compile(body['if'], scope), 'if');
+  const yes = compile(body['then'], scope).run;
+  const no = compile(body['else'], scope).run;
   return { run: (env) => (test(env) ? yes(env) : no(env)) };
 }
 
@@ -206,24 +256,30 @@ function equality(left: Node, right: Node): (env: Env) => boolean {
   const a = left.run;
   const b = right.run;
   const fixed = right.constant;
-  if (fixed !== undefined && typeof fixed !== 'object') return (env) => a(env) === fixed;
+  if (fixed !== undefined && typeof fixed !== 'object') {
+    const { slot } = left;
+    if (slot === undefined) return (env) => a(env) === fixed;
+    return (env) => { const value = env.facts[slot.at]; return value === fixed || (value === undefined && raise(slot.absent)); };
+  }
   return (env) => equal(a(env), b(env));
 }
 
 // ---- numbers
 
-function order(body: Body, operator: string, compare: (a: number | bigint, b: number | bigint) => boolean): Node {
-  return pure([body['left'], body['right']], ([left, right]) => {
+function order(body: Body, scope: Scope, operator: string, compare: (a: number | bigint, b: number | bigint) => boolean): Node {
+  return pure(scope, [body['left'], body['right']], ([left, right]) => {
     const a = longFrom(left, operator);
     const b = longFrom(right, operator);
+    const fixed = right.constant;
+    if (isLong(fixed ?? '')) return (env) => compare(a(env), fixed as number | bigint);
     return (env) => compare(a(env), b(env));
-  });
+  }, 'truth');
 }
 
 /** Longs are 64 bit: doubles while the result is safe, bigint beyond, a fault past the range. */
-function arithmetic(body: Body, operator: string, quick: (a: number, b: number) => number, exact: (a: bigint, b: bigint) => bigint): Node {
+function arithmetic(body: Body, scope: Scope, operator: string, quick: (a: number, b: number) => number, exact: (a: bigint, b: bigint) => bigint): Node {
   const overflow: Fault = { fault: `integer overflow in ${operator}` };
-  return pure([body['left'], body['right']], ([left, right]) => {
+  return pure(scope, [body['left'], body['right']], ([left, right]) => {
     const readA = longFrom(left, operator);
     const readB = longFrom(right, operator);
     return (env) => {
@@ -269,26 +325,30 @@ function membership(left: Node, right: Node): Evaluate {
 
 export const isIn = (uid: EntityValue, target: EntityValue, entities: EntityStore): boolean => uid.key === target.key || (entities.find(uid)?.ancestors.has(target.key) ?? false);
 
-function typeTest(body: Body): Node {
+function typeTest(body: Body, scope: Scope): Node {
   const type = body['entity_type'];
-  const left = compile(body['left']);
+  const left = compile(body['left'], scope);
   const uid = entityOperand(left, 'is');
-  if (body['in'] === undefined) return { run: (env) => uid(env).type === type };
-  const within = membership(left, compile(body['in']));
-  return { run: (env) => uid(env).type === type && within(env) };
+  if (body['in'] === undefined) return { truth: true, run: (env) => uid(env).type === type };
+  const within = membership(left, compile(body['in'], scope));
+  return { truth: true, run: (env) => uid(env).type === type && within(env) };
 }
 
 /** `has a.b.c` asks one level after the other and stops at the first that is absent. */
-function presence(body: Body): Node {
-  const left = compile(body['left']).run;
+function presence(body: Body, scope: Scope): Node {
   const path = (Array.isArray(body['attr']) ? body['attr'] : [body['attr']]).map(String);
   const fault = typeFault('a record or an entity', 'has');
-  if (path.length === 1) {
-    const name = path[0] as string;
-    return { run: (env) => ownFields(left(env), env, fault, name) !== undefined };
+  const [first, ...rest] = path as [string, ...string[]];
+  if (isContext(body['left'])) {
+    const slot = slotOf(scope, first);
+    if (rest.length === 0) return { truth: true, run: (env) => env.facts[slot] !== undefined };
+    return { truth: true, run: (env) => { const value = env.facts[slot]; return value !== undefined && hasPath(value, rest, env, fault); } };
   }
-  return { run: (env) => hasPath(left(env), path, env, fault) };
+  const left = compile(body['left'], scope).run;
+  return { truth: true, run: (env) => hasPath(left(env), path, env, fault) };
 }
+
+const isContext = (expression: unknown): boolean => (expression as { readonly Var?: unknown } | undefined)?.Var === 'context';
 
 function hasPath(start: Value, path: readonly string[], env: Env, fault: Fault): boolean {
   let value = start;
@@ -306,20 +366,16 @@ function ownFields(value: Value, env: Env, fault: Fault, name: string): Value | 
   return fields !== undefined && Object.hasOwn(fields, name) ? fields[name] : undefined;
 }
 
-function access(body: Body): Node {
+function access(body: Body, scope: Scope): Node {
   const name = String(body['attr']);
   const absent: Fault = { fault: `attribute "${name}" is absent` };
+  if (isContext(body['left'])) {
+    const at = slotOf(scope, name);
+    return { run: (env) => env.facts[at] ?? raise(absent), slot: { at, absent } };
+  }
   const fault = typeFault('a record or an entity', `.${name}`);
-  const inner = body['left'] as { readonly Var?: unknown } | undefined;
-  if (inner?.Var === 'context') return { run: (env) => fieldOf(env.context.fields, name, absent) };
-  const left = compile(body['left']).run;
+  const left = compile(body['left'], scope).run;
   return { run: (env) => ownFields(left(env), env, fault, name) ?? raise(absent) };
-}
-
-function fieldOf(fields: Readonly<Record<string, Value>>, name: string, absent: Fault): Value {
-  const value = fields[name];
-  if (value === undefined || !Object.hasOwn(fields, name)) throw absent;
-  return value;
 }
 
 function tagOf(left: Node, right: Node): Evaluate {
@@ -343,9 +399,9 @@ function tagPresence(left: Node, right: Node): Evaluate {
   };
 }
 
-function recordLiteral(body: Body): Node {
+function recordLiteral(body: Body, scope: Scope): Node {
   const names = Object.keys(body);
-  return pure(Object.values(body), (nodes) => (env) => {
+  return pure(scope, Object.values(body), (nodes) => (env) => {
     const fields = Object.create(null) as Record<string, Value>;
     names.forEach((name, i) => { fields[name] = (nodes[i] as Node).run(env); });
     return recordOf(fields);
@@ -360,12 +416,12 @@ function containment(left: Node, right: Node): Evaluate {
   return (env) => holds(set(env), wanted(env));
 }
 
-function setRelation(body: Body, operator: string, relate: (set: SetValue, wanted: SetValue) => boolean): Node {
-  return pure([body['left'], body['right']], ([left, right]) => {
+function setRelation(body: Body, scope: Scope, operator: string, relate: (set: SetValue, wanted: SetValue) => boolean): Node {
+  return pure(scope, [body['left'], body['right']], ([left, right]) => {
     const a = setFrom(left, operator);
     const b = setFrom(right, operator);
     return (env) => relate(a(env), b(env));
-  });
+  }, 'truth');
 }
 
 /** Wildcards split the pattern into pieces that must occur in order; greedy from the left is exact because only `*` repeats. */

@@ -6,8 +6,8 @@
 import type { CedarPolicyJson } from '../../contracts/bundle.ts';
 import { fail, isAiosError } from '../../contracts/errors.ts';
 import { expand } from './compact.ts';
-import type { EntityData, EntityStore, Env } from './expression.ts';
-import { compileCondition, isFault, isIn } from './expression.ts';
+import type { EntityData, EntityStore, Env, Scope } from './expression.ts';
+import { compileCondition, createScope, factsOf, isFault, isIn } from './expression.ts';
 import type { EntityValue, Value } from './values.ts';
 import { entityFrom, recordOf, valueOf } from './values.ts';
 
@@ -24,15 +24,19 @@ export interface CompiledPolicy {
   readonly action: ScopeTest;
   readonly resource: ScopeTest;
   readonly conditions: readonly Test[];
+  /** Principal scope and all conditions in one. */
+  readonly holds: Test;
 }
 export interface CompiledPolicies {
+  /** Sorted by id, so that whatever matches is sorted too. */
   readonly policies: readonly CompiledPolicy[];
+  readonly scope: Scope;
   /** Policies whose action and resource scope match, by action and resource; filled as requests come, at most `INDEX_ENTRIES_MAX`. */
   readonly index: Map<string, Map<string, readonly CompiledPolicy[]>>;
 }
 const INDEX_ENTRIES_MAX = 512;
 
-/** What matched, before it is turned into an answer. Ids in the order of the set. */
+/** What matched, before it is turned into an answer, sorted by id. */
 export interface Matches {
   readonly permits: readonly CompiledPolicy[];
   readonly forbids: readonly CompiledPolicy[];
@@ -41,24 +45,25 @@ export interface Matches {
 
 /** @throws AIOS_POLICY_INVALID naming the policy and what is wrong with it */
 export function compilePolicies(policies: Readonly<Record<string, CedarPolicyJson>>): CompiledPolicies {
-  return { policies: Object.keys(policies).map((id) => compilePolicy(id, policies[id] as CedarPolicyJson)), index: new Map() };
+  const scope = createScope();
+  return { policies: Object.keys(policies).sort().map((id) => compilePolicy(id, policies[id] as CedarPolicyJson, scope)), scope, index: new Map() };
 }
 
-export function compilePolicy(id: string, policy: CedarPolicyJson): CompiledPolicy {
+export function compilePolicy(id: string, policy: CedarPolicyJson, scope: Scope = createScope()): CompiledPolicy {
   try {
-    return {
-      id,
-      effect: effectOf(policy.effect),
-      annotations: policy.annotations ?? {},
-      principal: scopeOf(policy.principal),
-      action: scopeOf(policy.action),
-      resource: scopeOf(policy.resource),
-      conditions: policy.conditions.map(conditionOf),
-    };
+    const principal = scopeOf(policy.principal);
+    const conditions = policy.conditions.map((clause) => conditionOf(clause, scope));
+    return { id, effect: effectOf(policy.effect), annotations: policy.annotations ?? {}, principal, action: scopeOf(policy.action), resource: scopeOf(policy.resource), conditions, holds: allOf(principal, conditions) };
   } catch (thrown) {
     if (!isAiosError(thrown)) throw thrown;
     throw fail('AIOS_POLICY_INVALID', `Policy "${id}": ${thrown.message}`, { cause: thrown });
   }
+}
+
+function allOf(principal: ScopeTest, conditions: readonly Test[]): Test {
+  const [first, second, ...more] = conditions;
+  const all: Test = first === undefined ? () => true : second === undefined ? first : more.length === 0 ? (env) => first(env) && second(env) : (env) => conditions.every((condition) => condition(env));
+  return principal.always ? all : (env) => principal.test(env.principal, env.entities) && all(env);
 }
 
 /** Evaluates every policy whose scope fits. Order of entities and context does not matter. */
@@ -66,26 +71,23 @@ export function match(compiled: CompiledPolicies, env: Env): Matches {
   const permits: CompiledPolicy[] = [];
   const forbids: CompiledPolicy[] = [];
   const erroring: string[] = [];
-  for (const policy of candidates(compiled, env)) {
-    const status = statusOf(policy, env);
-    if (status === 'satisfied') (policy.effect === 'permit' ? permits : forbids).push(policy);
-    else if (status === 'error') erroring.push(policy.id);
+  const found = candidates(compiled, env);
+  // One `try` for a run of policies: a fault ends the run, is noted, and the next run starts behind it.
+  for (let at = 0; at < found.length; at++) {
+    try {
+      for (; at < found.length; at++) {
+        const policy = found[at] as CompiledPolicy;
+        if (policy.holds(env)) (policy.effect === 'permit' ? permits : forbids).push(policy);
+      }
+    } catch (thrown) {
+      if (!isFault(thrown)) throw thrown;
+      erroring.push((found[at] as CompiledPolicy).id);
+    }
   }
   return { permits, forbids, erroring };
 }
 
 export type PolicyStatus = 'satisfied' | 'unsatisfied' | 'error';
-
-function statusOf(policy: CompiledPolicy, env: Env): PolicyStatus {
-  if (!policy.principal.always && !policy.principal.test(env.principal, env.entities)) return 'unsatisfied';
-  try {
-    for (const condition of policy.conditions) if (!condition(env)) return 'unsatisfied';
-    return 'satisfied';
-  } catch (thrown) {
-    if (isFault(thrown)) return 'error';
-    throw thrown;
-  }
-}
 
 /** Why one policy did what it did, for people: evaluated apart, slower, with the words of the fault. */
 export function inspect(policy: CompiledPolicy, env: Env): { readonly status: PolicyStatus | 'out-of-scope'; readonly fault?: string } {
@@ -123,17 +125,19 @@ export interface RawAnswer {
 
 /** Cedar's answer, unchanged: an erroring policy is skipped and reported. That it denies is decided outside, in `decide`. */
 export function authorize(compiled: CompiledPolicies, request: RawRequest, entities: readonly RawEntity[]): RawAnswer {
+  const context = fieldsOf(request.context);
   const env: Env = {
     principal: entityFrom(request.principal),
     action: entityFrom(request.action),
     resource: entityFrom(request.resource),
-    context: recordOf(fieldsOf(request.context)),
+    context: recordOf(context),
+    facts: factsOf(compiled.scope, context),
     entities: storeOf(entities),
   };
   const { permits, forbids, erroring } = match(compiled, env);
   const decision = permits.length > 0 && forbids.length === 0 ? 'allow' : 'deny';
   const determining = (forbids.length > 0 ? forbids : permits).map((policy) => policy.id);
-  return { decision, determining: determining.sort(), erroring: [...erroring].sort() };
+  return { decision, determining, erroring };
 }
 
 /** Entities with the transitive closure of their parents. @throws AIOS_POLICY_INVALID for values outside the language */
@@ -195,8 +199,8 @@ function effectOf(effect: unknown): 'permit' | 'forbid' {
   throw fail('AIOS_POLICY_INVALID', 'the effect is permit or forbid.');
 }
 
-function conditionOf(clause: { readonly kind: 'when' | 'unless'; readonly body: unknown }): Test {
-  const test = compileCondition(expand(clause.body));
+function conditionOf(clause: { readonly kind: 'when' | 'unless'; readonly body: unknown }, scope: Scope): Test {
+  const test = compileCondition(expand(clause.body), scope);
   if (clause.kind === 'when') return test;
   if (clause.kind === 'unless') return (env) => !test(env);
   throw fail('AIOS_POLICY_INVALID', 'a condition is when or unless.');
