@@ -4,6 +4,7 @@
 
 import type { PolicySlice } from '../contracts/bundle.ts';
 import type { Fact, PolicyRequest, Verdict } from '../contracts/verdict.ts';
+import { expand } from './cedar/compact.ts';
 import type { PolicyTrace } from './evaluate.ts';
 import { decide, traceOf } from './evaluate.ts';
 
@@ -48,17 +49,17 @@ function candidatesFor(from: Fact, { numbers, strings }: Literals): readonly Fac
   return typeof from === 'string' ? strings.filter((text) => text !== from) : [];
 }
 
-/** Numbers and tokens that conditions compare with, wherever they stand; operators and attribute names among them do no harm. */
+/** Numbers and tokens that conditions compare with, also inside literal sets. */
 function literalsOf(policies: PolicySlice['policies']): Literals {
-  const numbers = new Set<number>();
-  const strings = new Set<string>();
-  const walk = (value: unknown): void => {
-    if (typeof value === 'number') numbers.add(value);
-    else if (typeof value === 'string' && value.length <= 64) strings.add(value);
-    else if (typeof value === 'object' && value !== null) Object.values(value).forEach(walk);
-  };
-  for (const { conditions } of Object.values(policies)) walk(conditions.map(({ body }) => body));
-  return { numbers: [...numbers], strings: [...strings].filter((text) => /^[a-z][a-z0-9.-]*$/.test(text)).sort() };
+  const found = Object.values(policies).flatMap(({ conditions }) => conditions.flatMap(({ body }) => valuesIn(expand(body))));
+  const numbers = new Set(found.filter((value) => typeof value === 'number'));
+  const strings = new Set(found.filter((value) => typeof value === 'string'));
+  return { numbers: [...numbers], strings: [...strings].sort() };
+}
+
+function valuesIn(expression: unknown): readonly unknown[] {
+  if (typeof expression !== 'object' || expression === null) return [];
+  return Object.entries(expression).flatMap(([name, inner]) => (name === 'Value' ? [inner].flat() : valuesIn(inner)));
 }
 
 const SAYS: Readonly<Record<Verdict['kind'], string>> = { allow: 'This is allowed', deny: 'This is refused', escalate: 'A person decides', degrade: 'The next rung is tried' };
