@@ -5,7 +5,7 @@
 import type { AnyAgent, Supervision } from '../../contracts/agent.ts';
 import type { MailboxAddress } from '../../contracts/address.ts';
 import { DEFAULT_MAILBOX, DEFAULT_PASSIVATION, DEFAULT_SUPERVISION } from './ports.ts';
-import type { TurnRecord } from './record.ts';
+import { slimRecord, type TurnRecord } from './record.ts';
 import type { Intensity } from './supervision.ts';
 
 /** Options of a kind with every default filled in, once per host. */
@@ -19,7 +19,6 @@ export interface Kind {
 export interface Cell {
   readonly address: MailboxAddress;
   readonly kind: Kind;
-  readonly stateSubject: string;
   /** Absent until loaded, and again after anything that leaves the stored revision in doubt. */
   record: TurnRecord | undefined;
   revision: number;
@@ -41,10 +40,10 @@ export type Job = () => Promise<void>;
 
 export interface Cells {
   get(address: MailboxAddress): Cell | undefined;
-  ensure(address: MailboxAddress, kind: Kind, stateSubject: string): Cell;
+  ensure(address: MailboxAddress, kind: Kind): Cell;
   /** False when the agent's queue is full. Resolves `done` when the job has run. */
   enqueue(cell: Cell, job: Job): Promise<void> | undefined;
-  /** Drops idle cells past their time and the longest idle past the limit. Returns how many left. */
+  /** Drops idle cells past their time, and what idle ones need not keep. Returns how many left. */
   sweep(now: number): number;
   /** Drops what a partition's agents remember; running turns finish by themselves and find their cell unloaded. */
   forget(partition: number | '*'): void;
@@ -90,11 +89,11 @@ export function createCells(options: { readonly turnsMax: number; readonly agent
 
   return {
     get: (address) => cells.get(keyOf(address)),
-    ensure(address, kind, stateSubject) {
+    ensure(address, kind) {
       const key = keyOf(address);
       const known = cells.get(key);
       if (known !== undefined) return known;
-      const cell = newCell(address, kind, stateSubject, options.now());
+      const cell = newCell(address, kind, options.now());
       cells.set(key, cell);
       if (cells.size > options.agentsMax) evictIdle(cells, cells.size - options.agentsMax, cell);
       return cell;
@@ -112,9 +111,12 @@ export function createCells(options: { readonly turnsMax: number; readonly agent
     sweep(now) {
       let left = 0;
       for (const [key, cell] of cells) {
-        if (cell.running || now - cell.usedAt < cell.kind.idleMs || now < cell.stoppedUntil) continue;
-        cells.delete(key);
-        left++;
+        if (cell.running || now < cell.stoppedUntil) continue;
+        if (now - cell.usedAt < cell.kind.idleMs) slim(cell, now);
+        else {
+          cells.delete(key);
+          left++;
+        }
       }
       return left;
     },
@@ -137,8 +139,15 @@ export function createCells(options: { readonly turnsMax: number; readonly agent
 
 const keyOf = (address: MailboxAddress): string => `${address.tenant}/${address.kind}/${address.id}`;
 
-function newCell(address: MailboxAddress, kind: Kind, stateSubject: string, now: number): Cell {
-  return { address, kind, stateSubject, record: undefined, revision: 0, outboxSent: true, fence: undefined, usedAt: now, intensity: undefined, faults: undefined, stoppedUntil: 0, queue: undefined, running: false };
+function newCell(address: MailboxAddress, kind: Kind, now: number): Cell {
+  return { address, kind, record: undefined, revision: 0, outboxSent: true, fence: undefined, usedAt: now, intensity: undefined, faults: undefined, stoppedUntil: 0, queue: undefined, running: false };
+}
+
+const SLIM_AFTER_MS = 1_000;
+
+function slim(cell: Cell, now: number): void {
+  if (cell.record === undefined || now - cell.usedAt < SLIM_AFTER_MS) return;
+  cell.record = slimRecord(cell.record);
 }
 
 /** Oldest activations first: a map keeps the order of insertion, and looking for the very oldest among 100,000 would cost more than it saves. */

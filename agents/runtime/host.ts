@@ -4,7 +4,7 @@
 // Others may assume: after `drain` nothing is held, nothing is subscribed and every lease is given back.
 
 import type { AnyAgent } from '../../contracts/agent.ts';
-import { parseMailboxSubject, PARTITIONS, patterns, subjects, tenantOf } from '../../contracts/address.ts';
+import { parseMailboxSubject, PARTITIONS, patterns, tenantOf } from '../../contracts/address.ts';
 import { fail, isAiosError, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, DeadLetterReason, MailboxDelivery } from '../../contracts/ports.ts';
 import type { Envelope } from '../../contracts/message.ts';
@@ -179,7 +179,7 @@ async function deliver({ host, kinds, cells }: Router, delivery: MailboxDelivery
   }
   const kind = kinds.get(address.kind);
   if (kind === undefined) return refuse(host, delivery, 'unknown-kind', fail('AIOS_AGENT_UNKNOWN'), envelope);
-  const cell = cells.ensure(address, kind, subjects.state(address.tenant, address.kind, address.id));
+  const cell = cells.ensure(address, kind);
   const turn = cells.enqueue(cell, () => runTurn(host, { cell, delivery, envelope, tenure }));
   if (turn !== undefined) return turn;
   host.metrics.count('aios_agent_mailbox_full_total', { agent: address.kind });

@@ -45,6 +45,9 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
   let membership: Lease | undefined;
   let loop: Promise<void> | undefined;
   let tick = Promise.resolve();
+  let overSince: number | undefined;
+  let wake = new AbortController();
+  let watching: AsyncDisposable | undefined;
 
   /** One look at who holds what, then at most a step towards the fair share. */
   async function rebalance(): Promise<void> {
@@ -54,12 +57,22 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
     const taken = new Set<number>();
     for (const [name, { owner }] of holders) {
       if (name.startsWith(HOST_LEASE)) hosts.add(owner);
-      else if (name.startsWith(PARTITION_LEASE)) taken.add(Number(name.slice(PARTITION_LEASE.length)));
+      // A lease of our own that we gave up (a stall, a broken connection) is ours to take again, under a new fence.
+      else if (name.startsWith(PARTITION_LEASE) && owner !== options.name) taken.add(Number(name.slice(PARTITION_LEASE.length)));
     }
     const share = Math.ceil(options.eligible.length / hosts.size);
-    if (held.size > share) return giveBack(held.size - share);
+    if (held.size > share) return giveBackInTime(held.size - share);
+    overSince = undefined;
     const free = options.eligible.filter((partition) => !taken.has(partition) && !held.has(partition));
     await take(shuffled(free, random).slice(0, Math.min(options.acquireStepMax, share - held.size)));
+  }
+
+  /** A host that died and came back counts twice until its old membership expires; nobody should move partitions for that. */
+  async function giveBackInTime(count: number): Promise<void> {
+    overSince ??= clock.monotonic();
+    if (clock.monotonic() - overSince < options.leaseMs) return;
+    overSince = undefined;
+    await giveBack(count);
   }
 
   async function take(partitions: readonly number[]): Promise<void> {
@@ -118,17 +131,22 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
       tick = rebalance().catch((error: unknown) => logger.warn({ error: error instanceof Error ? error.name : 'unknown' }, 'rebalance failed'));
       await tick;
       // A third of a lease's life, spread, so that hosts do not all reach for the same free partitions at once.
-      await clock.sleep((options.leaseMs / 3) * (0.75 + 0.5 * random.next()), stopping.signal);
+      await clock.sleep((options.leaseMs / 3) * (0.75 + 0.5 * random.next()), wake.signal);
+      if (wake.signal.aborted) wake = new AbortController();
     }
   }
 
   return {
     async start() {
       await rebalance();
+      // A lease that ended wakes every host at once; the server lets one of them have it.
+      watching = await leases.watch?.(() => wake.abort());
       loop = run();
     },
     async stop() {
       stopping.abort();
+      wake.abort();
+      await watching?.[Symbol.asyncDispose]();
       await loop;
       await tick;
       await Promise.all([...held.keys()].map(release));

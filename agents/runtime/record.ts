@@ -5,7 +5,6 @@
 
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
-import { type Outcome, outcomeSchema } from '../../contracts/message.ts';
 import { decodeText, MESSAGE_BYTES_MAX, parseJson, parseValue, toBytes } from '../../contracts/parse.ts';
 
 /** How many handled ids an agent remembers. A message older than this many turns of its agent could run again; redelivery spans minutes, not 256 turns. */
@@ -20,7 +19,7 @@ export const RECORD_BYTES_MAX = MESSAGE_BYTES_MAX - 4_096;
 const OUTCOME_BYTES_MAX = 64 * 1024;
 
 const letterReason = z.enum(['overflow', 'expired', 'malformed', 'policy', 'max-deliveries', 'unknown-kind', 'poison']);
-const doneSchema = z.strictObject({ id: z.string().max(96), outcome: outcomeSchema.optional(), letter: letterReason.optional() });
+const doneSchema = z.strictObject({ id: z.string().max(96), outcome: z.string().optional(), letter: letterReason.optional(), out: z.literal(1).optional() });
 const postSchema = z.strictObject({ id: z.string().max(96), subject: z.string().max(256), until: z.number().int(), text: z.string() });
 const timerChangeSchema = z.strictObject({ key: z.string().max(256), id: z.string().max(96), subject: z.string().max(256), at: z.number().int(), text: z.string() });
 const timersSchema = z.strictObject({ set: z.array(timerChangeSchema).max(TIMERS_MAX), cancel: z.array(z.string().max(256)).max(TIMERS_MAX) });
@@ -36,7 +35,10 @@ const recordSchema = z.strictObject({
   effects: z.array(z.tuple([z.string().max(128), z.unknown()])).max(EFFECTS_MAX).optional(),
 });
 
-/** One handled message. No outcome: an event, or an outcome too old to keep here. */
+/**
+ * One handled message. `outcome` is JSON text: most are never looked at again, and text is a third of the memory.
+ * No outcome: an event, or one too old to keep here. `out`: it was published and acknowledged.
+ */
 export type DoneEntry = z.infer<typeof doneSchema>;
 /** One message to publish after the append, under an id that is the same each time. */
 export type Post = z.infer<typeof postSchema>;
@@ -91,6 +93,12 @@ export function nextRecord(record: TurnRecord, fence: number, result: TurnResult
 /** The record a new owner writes before it serves: only the fence changes, and with it the revision that an old owner would write on. */
 export const bumpFence = (record: TurnRecord, fence: number): TurnRecord => ({ ...record, fence });
 
+/** The record without the outcomes that were published, for an agent that idles in memory: they are found in the outcome stream. */
+export function slimRecord(record: TurnRecord): TurnRecord {
+  const owed = (entry: DoneEntry): boolean => entry.outcome === undefined || entry.out !== 1;
+  return record.done.every(owed) ? record : { ...record, done: record.done.map((entry) => (owed(entry) ? entry : { id: entry.id, out: 1 })) };
+}
+
 /** Newest last. Outcomes beyond the horizon or the byte budget lose their body, never their id; the newest keeps it always. */
 function compactDone(entries: readonly DoneEntry[]): DoneEntry[] {
   const kept = entries.slice(-DONE_IDS_MAX);
@@ -100,17 +108,7 @@ function compactDone(entries: readonly DoneEntry[]): DoneEntry[] {
     if (entry.outcome === undefined) continue;
     const newest = i === kept.length - 1;
     if (!newest && (kept.length - i > DONE_OUTCOMES_MAX || bytes > OUTCOME_BYTES_MAX)) kept[i] = { id: entry.id };
-    else bytes += outcomeSize(entry.outcome);
+    else bytes += entry.outcome.length;
   }
   return kept;
-}
-
-const sizes = new WeakMap<Outcome, number>();
-/** Measured once: the same outcome objects stay in an active agent's record for many turns. */
-function outcomeSize(outcome: Outcome): number {
-  const known = sizes.get(outcome);
-  if (known !== undefined) return known;
-  const size = JSON.stringify(outcome).length;
-  sizes.set(outcome, size);
-  return size;
 }

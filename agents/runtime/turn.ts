@@ -3,11 +3,12 @@
 // Never acknowledges before the append; never writes after its tenure ended. Others may assume: a crash between any two steps
 // leads to redelivery, redelivery of a handled message publishes the same outcome again, and no handler runs twice to effect.
 
+import { subjects } from '../../contracts/address.ts';
 import { ERRORS, type ErrorBody, fail, hasCode, isAiosError, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityTraits } from '../../contracts/capability.ts';
 import type { VerifiedMandate } from '../../contracts/mandate.ts';
-import type { Envelope, Outcome } from '../../contracts/message.ts';
-import { parseValue } from '../../contracts/parse.ts';
+import { type Envelope, type Outcome, outcomeSchema } from '../../contracts/message.ts';
+import { parseJson, parseValue } from '../../contracts/parse.ts';
 import type { DeadLetterReason, DeadLetters, MailboxDelivery, Metrics, Random, StateLog, Timers } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
 import { authorise } from './authority.ts';
@@ -86,7 +87,7 @@ async function activate(host: TurnPorts, { cell, tenure }: Turn): Promise<TurnRe
 
 async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> {
   cell.record = undefined;
-  const stored = await host.stateLog.read(cell.stateSubject);
+  const stored = await host.stateLog.read(stateOf(cell));
   let record = stored === undefined ? EMPTY_RECORD : parseRecord(stored.data);
   let revision = stored?.revision ?? 0;
   if (tenure.fence !== undefined && stored !== undefined) {
@@ -94,7 +95,7 @@ async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> 
     if (record.fence < tenure.fence) {
       record = bumpFence(record, tenure.fence);
       holdTenure(tenure);
-      revision = await host.stateLog.append(cell.stateSubject, revision, encodeRecord(record));
+      revision = await host.stateLog.append(stateOf(cell), revision, encodeRecord(record));
     }
   }
   cell.record = record;
@@ -102,6 +103,8 @@ async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> 
   cell.fence = tenure.fence;
   cell.outboxSent = record.outbox.length === 0 && record.timers === undefined;
 }
+
+const stateOf = ({ address }: Cell): string => subjects.state(address.tenant, address.kind, address.id);
 
 function holdTenure(tenure: Tenure): void {
   if (tenure.lost) throw fail('AIOS_FENCED', 'the lease is lost.');
@@ -304,10 +307,13 @@ function entryOf(turn: Turn, answer: { readonly output: unknown } | { readonly e
   if (isEvent(turn)) return { id: envelope.id, ...marked };
   const receipts = [turnReceipt(turn, facts), ...facts.gathered.receipts];
   const head = { v: 1 as const, id: envelope.id, task: envelope.task, tenant: envelope.tenant, receipts, costMicroUsd: facts.gathered.costMicroUsd };
-  if ('error' in answer) return { id: envelope.id, outcome: { ...head, status: 'failed', error: { ...answer.error } }, ...marked };
+  if ('error' in answer) return { id: envelope.id, outcome: textOf({ ...head, status: 'failed', error: { ...answer.error } }), ...marked };
   const { effect } = facts.gathered;
-  return { id: envelope.id, outcome: { ...head, status: 'done', output: answer.output, ...(effect === undefined ? {} : { effect }) }, ...marked };
+  return { id: envelope.id, outcome: textOf({ ...head, status: 'done', output: answer.output, ...(effect === undefined ? {} : { effect }) }), ...marked };
 }
+
+const textOf = (outcome: Outcome): string => JSON.stringify(outcome);
+const outcomeOf = (text: string): Outcome => parseValue(outcomeSchema, parseJson(text)) as Outcome;
 
 function turnReceipt({ cell, envelope, tenure }: Turn, { gathered, ms }: TurnFacts): Receipt {
   return { kind: 'turn', agent: cell.address.kind, capability: envelope.capability, rung: envelope.rung, fence: tenure.fence ?? 0, ms: Math.max(0, Math.round(ms * 100) / 100), local: [...gathered.notes] };
@@ -326,7 +332,7 @@ async function commit(host: TurnPorts, turn: Turn, record: TurnRecord, result: T
   const fence = tenure.fence ?? record.fence;
   const { next, bytes } = encodeNext(turn, record, fence, result);
   holdTenure(tenure);
-  const revision = await host.stateLog.append(cell.stateSubject, cell.revision, bytes);
+  const revision = await host.stateLog.append(stateOf(cell), cell.revision, bytes);
   cell.revision = revision;
   cell.record = next;
   cell.outboxSent = next.outbox.length === 0 && next.timers === undefined;
@@ -349,17 +355,23 @@ function encodeNext(turn: Turn, record: TurnRecord, fence: number, result: TurnR
 async function conclude(host: TurnPorts, turn: Turn, entry: DoneEntry): Promise<void> {
   if (!turn.cell.outboxSent) await sendOutbox(host, turn.cell);
   if (entry.letter !== undefined) await addLetter(host, turn.delivery, entry.letter, codeOf(entry), turn.envelope);
-  const outcome = entry.outcome ?? (await olderOutcome(host, turn));
-  if (outcome !== undefined) await host.outcomes.publish(outcome as Outcome);
+  const outcome = entry.outcome === undefined ? await olderOutcome(host, turn) : outcomeOf(entry.outcome);
+  if (outcome !== undefined) await host.outcomes.publish(outcome);
   await turn.delivery.ack();
+  entry.out = 1;
 }
 
-const codeOf = ({ outcome, letter }: DoneEntry): string => (outcome?.status === 'failed' ? outcome.error.code : letter === 'expired' ? 'AIOS_DEADLINE_EXCEEDED' : 'AIOS_AGENT_FAULT');
+function codeOf({ outcome, letter }: DoneEntry): string {
+  const answer = outcome === undefined ? undefined : outcomeOf(outcome);
+  return answer?.status === 'failed' ? answer.error.code : letter === 'expired' ? 'AIOS_DEADLINE_EXCEEDED' : 'AIOS_AGENT_FAULT';
+}
 
+/** Asked again after the record let the outcome go. Gone from the stream too, the asker is told so rather than left to wait. */
 async function olderOutcome(host: TurnPorts, turn: Turn): Promise<Outcome | undefined> {
   if (isEvent(turn)) return undefined;
   const { tenant, task, id } = turn.envelope;
-  return host.outcomes.find(tenant, task, id);
+  const error = toErrorBody(fail('AIOS_UNAVAILABLE', 'it was handled before, and its outcome is not kept any more.'));
+  return (await host.outcomes.find(tenant, task, id)) ?? { v: 1, status: 'failed', id, task, tenant, error: { ...error }, receipts: [], costMicroUsd: 0 };
 }
 
 async function sendOutbox(host: TurnPorts, cell: Cell): Promise<void> {

@@ -31,7 +31,7 @@ const BECOME_MAX = 16;
 /** Messages one actor handles before the next gets its turn. */
 const SLICE = 64;
 /** Messages after which sockets and timers of the process get theirs. */
-const BREATH = 10_000;
+const BREATH = 20_000;
 
 interface Actor {
   readonly path: string;
