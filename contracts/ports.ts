@@ -122,6 +122,8 @@ export interface Leases {
   /** `undefined` when another owner holds it. */
   acquire(name: string, owner: string, ttlMs: number): Promise<Lease | undefined>;
   holders(): Promise<ReadonlyMap<string, { readonly owner: string; readonly fence: number }>>;
+  /** Calls `run` soon after a lease was released or expired. Best effort: who relies on it looks at `holders` now and then too. */
+  watch?(run: () => void): Promise<AsyncDisposable>;
 }
 
 /** Keys and values with compare-and-set; small values only. */

@@ -4,7 +4,9 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { registerAgents } from './agents.ts';
 import { registerAudit } from './audit.ts';
+import { registerDeadLetters } from './dead-letters.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerLineage } from './lineage.ts';
 import { registerPolicy } from './policy.ts';
@@ -12,7 +14,7 @@ import { EXIT, report } from './shared.ts';
 import { registerTasks } from './tasks.ts';
 import { registerUp } from './up.ts';
 
-const COMMANDS = [registerUp, registerTasks, registerLineage, registerAudit, registerDoctor, registerPolicy];
+const COMMANDS = [registerUp, registerTasks, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters];
 
 export function createProgram(): Command {
   const program = new Command('aios')

@@ -64,7 +64,7 @@ export function createPorts(link: NatsLink): NatsPorts {
   const stateLog = createStateLog(link);
   return {
     link, bus, mailboxes, keyValue, deadLetters, outcomes, stateLog,
-    leases: createLeases(link),
+    leases: createLeases(link, keyValue),
     timers: createTimers(link),
     taskDirectory: createTaskDirectory(link, keyValue),
     waitTokens: createWaitTokens(keyValue),

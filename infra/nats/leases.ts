@@ -7,20 +7,20 @@ import { BUCKETS } from '../../contracts/address.ts';
 import { hasCode, isAiosError } from '../../contracts/errors.ts';
 import { z } from 'zod';
 import { parseBytes, toBytes } from '../../contracts/parse.ts';
-import type { Lease, Leases } from '../../contracts/ports.ts';
+import type { KeyValue, Lease, Leases } from '../../contracts/ports.ts';
 import type { NatsLink } from './connect.ts';
 import { DELETE, createKey, streamOf, subjectOf } from './key-value.ts';
-import { lastOfEach } from './stored.ts';
+import { isMarker, lastOfEach } from './stored.ts';
 
 const LEASES_MAX = 4_096;
 /** The first record cannot know its own sequence, so only renewals carry the fence. */
 const recordSchema = z.strictObject({ owner: z.string().max(128), fence: z.number().int().positive().optional() });
 
-export function createLeases(link: NatsLink): Leases {
+export function createLeases(link: NatsLink, keyValue: KeyValue): Leases {
   return {
     async acquire(name, owner, ttlMs) {
       const askedAt = link.clock.monotonic();
-      const fence = await createKey(link, BUCKETS.leases, name, toBytes({ owner }), ttlMs);
+      const fence = (await createKey(link, BUCKETS.leases, name, toBytes({ owner }), ttlMs)) ?? (await takeAgain(link, name, owner, ttlMs));
       return fence === undefined ? undefined : hold(link, { name, owner, ttlMs, fence, provenAt: askedAt });
     },
     async holders() {
@@ -30,7 +30,21 @@ export function createLeases(link: NatsLink): Leases {
         return [message.subject.slice(`$KV.${BUCKETS.leases}.`.length), { owner, fence: fence ?? message.sequence }];
       }));
     },
+    watch: (run) => keyValue.watch(BUCKETS.leases, '>', (_key, value) => { if (value === undefined) run(); }),
   };
+}
+
+/** The owner on record gave the lease up without releasing it, after a stall or while disconnected: it need not wait for its own past. */
+async function takeAgain(link: NatsLink, name: string, owner: string, ttlMs: number): Promise<number | undefined> {
+  const subject = subjectOf(BUCKETS.leases, name);
+  const found = await link.last(streamOf(BUCKETS.leases), subject);
+  if (found === undefined || isMarker(found) || parseBytes(recordSchema, found.data).owner !== owner) return undefined;
+  try {
+    return (await link.store(subject, toBytes({ owner }), { expectedLast: found.sequence, ttlMs })).sequence;
+  } catch (error) {
+    if (hasCode(error, 'AIOS_STATE_CONFLICT')) return undefined;
+    throw error;
+  }
 }
 
 interface Holding { readonly name: string; readonly owner: string; readonly ttlMs: number; readonly fence: number; readonly provenAt: number }

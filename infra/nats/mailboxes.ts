@@ -12,10 +12,13 @@ import { fromHeaders, type NatsLink } from './connect.ts';
 import { convertNatsError } from './errors.ts';
 import { respond, superviseConsumer } from './supervise.ts';
 
-export const ACK_WAIT_MS = 3_000;
+/** Together with PULL_MS this bounds how long a message can lie with a host that was paused or lost. */
+export const ACK_WAIT_MS = 2_000;
+/** A pull that outlives its host by longer would draw messages away from the next owner. */
+const PULL_MS = 1_000;
 /** The host decides that a message is poison after fewer deliveries; this is the wall behind it. */
 export const MAX_DELIVER = 24;
-const BACKOFF_MS = [ACK_WAIT_MS, 4_000, 6_000, 10_000, 15_000] as const;
+const BACKOFF_MS = [ACK_WAIT_MS, 3_000, 5_000, 10_000, 15_000] as const;
 /** In the all-partitions mode several hosts share one consumer, so the server's bound is a multiple of each host's. */
 const SHARED_HOSTS = 8;
 const NS = 1_000_000;
@@ -32,6 +35,7 @@ export function createMailboxes(link: NatsLink, blobs: Blobs): Mailboxes {
       config: consumerConfig(partition, inFlightMax),
       inFlightMax,
       workingMs: ACK_WAIT_MS / 3,
+      pullMs: PULL_MS,
       makeRoom: (error) => removeIdle(link, partition, error),
       handle: async (message) => handle(await toDelivery(link, blobs, message)),
     }),

@@ -18,10 +18,13 @@ export interface SupervisedConsumer {
   makeRoom?(error: unknown): Promise<void>;
   /** How often the server is told that a held message is being worked on; must be well below the consumer's ack wait. */
   readonly workingMs?: number;
+  /** How long one pull stays open at the server; at least a second. */
+  readonly pullMs?: number;
 }
 
-const EXPIRES_MS = 5_000;
-const HEARTBEAT_MS = 1_000;
+const PULL_MS = 5_000;
+/** Missed heartbeats after which the loop is opened again; the client itself pulls anew after two. */
+const HEARTBEATS_MISSED_MAX = 4;
 const WATCHDOG_MS = 5_000;
 const REOPEN_MS_MAX = 2_000;
 const WORKING_MS = 5_000;
@@ -42,7 +45,7 @@ export async function superviseConsumer(link: NatsLink, options: SupervisedConsu
   const open = async (): Promise<void> => {
     const info = await addConsumer(link, options);
     const opened = await link.js.consumers.getConsumerFromInfo(info).consume({
-      max_messages: options.inFlightMax, expires: EXPIRES_MS, idle_heartbeat: HEARTBEAT_MS,
+      max_messages: options.inFlightMax, expires: options.pullMs ?? PULL_MS, idle_heartbeat: Math.min(1_000, (options.pullMs ?? PULL_MS) / 2),
       callback: (message) => {
         state.received++;
         desk.accept(message);
@@ -53,7 +56,7 @@ export async function superviseConsumer(link: NatsLink, options: SupervisedConsu
   };
   const follow = async (opened: ConsumerMessages): Promise<void> => {
     for await (const status of opened.status()) {
-      const dead = status.type === 'consumer_not_found' || status.type === 'stream_not_found' || status.type === 'consumer_deleted' || (status.type === 'heartbeats_missed' && status.count >= 2 && link.connected);
+      const dead = status.type === 'consumer_not_found' || status.type === 'stream_not_found' || status.type === 'consumer_deleted' || (status.type === 'heartbeats_missed' && status.count >= HEARTBEATS_MISSED_MAX && link.connected);
       if (dead && messages === opened) reopen(status.type);
     }
     if (messages === opened) reopen('closed');

@@ -9,6 +9,8 @@ import { shippedAgents } from '../../agents/index.ts';
 import { createRegistry } from '../../agents/registry.ts';
 import type { Interceptor } from '../../agents/runtime/chain.ts';
 import { createAgentHost, type AgentHost } from '../../agents/runtime/host.ts';
+import type { HostLimits } from '../../agents/runtime/ports.ts';
+import { PARTITIONS } from '../../contracts/address.ts';
 import type { AnyAgent } from '../../contracts/agent.ts';
 import { fail, toErrorBody } from '../../contracts/errors.ts';
 import { readableId } from '../../contracts/ids.ts';
@@ -22,6 +24,8 @@ import { watchRevocations } from '../nats/revocations.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 
+/** Two thirds of it is what a host may stall before it gives its partitions up; all of it, how long they wait when it dies. */
+const LEASE_MS = 2_400;
 const EXIT_MS_MAX = 8_000;
 /** The brain makes the keys at its first start; a host that starts beside it waits this long. */
 const KEYS_MS_MAX = 20_000;
@@ -31,6 +35,7 @@ export interface AgentHostDeps {
   /** Capabilities of others, for durable asks; from the agents alone unless given. */
   readonly registry?: CapabilityRegistry;
   readonly intercept?: readonly Interceptor[];
+  readonly limits?: Partial<HostLimits>;
   /** `'*'` where this is the only host for ever, such as an embedded one: no leases. */
   readonly partitions?: '*' | 'leased';
   readonly telemetry?: Telemetry;
@@ -54,7 +59,7 @@ export async function startAgentHost(config: Config, deps: AgentHostDeps = {}): 
   const mandates = mandatesOf(keys, { clock, random, revocations });
   const host = opening.use(createAgentHost(
     { ...ports, mandates, clock, random, logger, metrics, tracer },
-    { agents, name: readableId(config.name.slice(0, 40), random.bytes(5)), partitions: deps.partitions ?? 'leased', registry: deps.registry ?? createRegistry(agents), ...(deps.intercept === undefined ? {} : { intercept: deps.intercept }) },
+    { agents, name: readableId(config.name.slice(0, 40), random.bytes(5)), partitions: deps.partitions ?? 'leased', registry: deps.registry ?? createRegistry(agents), limits: { leaseMs: LEASE_MS, acquireStepMax: PARTITIONS, ...deps.limits }, ...(deps.intercept === undefined ? {} : { intercept: deps.intercept }) },
   ));
   opening.use(await ports.startKeepers());
   opening.use(await serveInspection(ports, host));
