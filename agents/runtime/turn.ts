@@ -200,16 +200,19 @@ function boundTurn(host: TurnPorts, { envelope }: Turn, abort: () => void): { re
   return { expired, cancel: () => cancel() };
 }
 
+/** State is plain JSON data, and for that a text round trip is several times cheaper than a structured clone. */
+const copyOf = (state: unknown): unknown => (state === undefined ? undefined : JSON.parse(JSON.stringify(state)));
+
 /** A copy that the handler may change; the record's own stays as it was stored. */
 function draftOf({ cell }: Turn, record: TurnRecord): unknown {
   const { state, initial } = cell.kind.definition;
   if (record.state === undefined) return initial?.();
-  return state === undefined ? undefined : parseOutput(state, structuredClone(record.state));
+  return state === undefined ? undefined : parseOutput(state, copyOf(record.state));
 }
 
 function parseState({ cell }: Turn, draft: unknown): unknown {
   const { state } = cell.kind.definition;
-  return state === undefined ? undefined : structuredClone(parseOutput(state, draft));
+  return state === undefined ? undefined : copyOf(parseOutput(state, draft));
 }
 
 // ---- what a failure means

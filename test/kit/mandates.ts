@@ -18,6 +18,7 @@ export function createTestMandates(clock: Clock, secret = 'test'): Mandates {
     return `${body}~${seal(body)}`;
   };
   const cache = new Map<MandateToken, readonly Grant[]>();
+  const verified = new Map<MandateToken, VerifiedMandate>();
   function open(token: MandateToken): readonly Grant[] {
     const known = cache.get(token);
     if (known !== undefined) return known;
@@ -38,7 +39,12 @@ export function createTestMandates(clock: Clock, secret = 'test'): Mandates {
       const grants = open(token);
       const grant = grants.at(-1) as Grant;
       if (clock.now() >= grant.expiresAt || clock.now() < grant.notBefore) throw fail('AIOS_MANDATE_INVALID', 'it is not in its time.');
-      return { digest: digestOfText(token), grant, root: grants[0] as Grant, blockIds: grants.map((entry) => digestOfText(canonicalJson(entry)).slice(7, 19)), holder: 'test', depth: grants.length - 1 };
+      const known = verified.get(token);
+      if (known !== undefined) return known;
+      const mandate: VerifiedMandate = { digest: digestOfText(token), grant, root: grants[0] as Grant, blockIds: grants.map((entry) => digestOfText(canonicalJson(entry)).slice(7, 19)), holder: 'test', depth: grants.length - 1 };
+      if (verified.size >= 10_000) verified.clear();
+      verified.set(token, mandate);
+      return mandate;
     },
   };
 }
