@@ -9,6 +9,8 @@ import type { WordPiece } from './wordpiece.ts';
 export interface StaticTable {
   readonly dimensions: number;
   embed(text: string): Float32Array;
+  /** The same for pieces that are already known. */
+  embedPieces(ids: readonly number[]): Float32Array;
 }
 
 /** Pieces looked at in one text; past it the rest does not count. */
@@ -18,13 +20,14 @@ const PIECES_MAX = 512;
 export function createStaticTable(npy: Uint8Array, wordPiece: WordPiece): StaticTable {
   const { rows, dimensions, data } = parseInt8Npy(npy);
   if (rows !== wordPiece.size) throw fail('AIOS_CONFIG_INVALID', `the table has ${rows} rows, the vocabulary ${wordPiece.size} pieces`);
-  return { dimensions, embed: (text) => normalised(sumRows(data, dimensions, wordPiece.pieces(text, PIECES_MAX))) };
+  const embedPieces = (ids: readonly number[]): Float32Array => normalised(sumRows(data, dimensions, ids));
+  return { dimensions, embedPieces, embed: (text) => embedPieces(wordPiece.pieces(text, PIECES_MAX)) };
 }
 
 function sumRows(data: Int8Array, dimensions: number, ids: readonly number[]): Float32Array {
   const sum = new Float32Array(dimensions);
-  for (const id of ids) {
-    const row = id * dimensions;
+  for (let i = 0; i < ids.length; i++) {
+    const row = (ids[i] as number) * dimensions;
     for (let d = 0; d < dimensions; d++) sum[d] = (sum[d] as number) + (data[row + d] as number);
   }
   return sum;

@@ -22,7 +22,7 @@ export interface ModelEntry {
   /** Longer texts are cut, special tokens included. */
   readonly tokensMax: number;
   readonly wordPiece: WordPiece;
-  readonly inline?: (text: string) => Float32Array;
+  readonly inline?: (pieces: readonly number[]) => Float32Array;
 }
 export interface Ask {
   readonly texts: readonly string[];
@@ -107,10 +107,11 @@ export function startWorker(options: ModelWorkerOptions): ModelWorker {
   const used = (entry: ModelEntry, tokens: number, rest: Partial<ModelUsed>): ModelUsed =>
     ({ worker: options.name, model: entry.model, modelDigest: entry.digest, tokens, deviceUs: 0, batch: 1, queueMs: 0, retried: 0, ...rest });
 
-  const embedInline = (entry: ModelEntry, inline: (text: string) => Float32Array, ask: Ask): Embedded => {
+  const embedInline = (entry: ModelEntry, inline: (pieces: readonly number[]) => Float32Array, ask: Ask): Embedded => {
     const since = clock.monotonic();
-    const vectors = ask.texts.map(inline);
-    const tokens = ask.texts.reduce((sum, text) => sum + entry.wordPiece.pieces(text, entry.tokensMax).length, 0);
+    const pieces = ask.texts.map((text) => entry.wordPiece.pieces(text, entry.tokensMax));
+    const vectors = pieces.map(inline);
+    const tokens = pieces.reduce((sum, ids) => sum + ids.length, 0);
     return { vectors, used: used(entry, tokens, { deviceUs: Math.ceil((clock.monotonic() - since) * 1_000), batch: ask.texts.length }) };
   };
 

@@ -65,7 +65,7 @@ async function openModel(folder: string, spec: ModelSpec, read: (file: FileSpec)
   if (spec.engine === 'table') {
     const wordPiece = createWordPiece({ vocabulary: linesOf(await read(spec.vocabulary)) });
     const table = createStaticTable(await read(spec.table), wordPiece);
-    return { entry: { ...shared, wordPiece, inline: table.embed } };
+    return { entry: { ...shared, wordPiece, inline: table.embedPieces } };
   }
   const wordPiece = tokenizerOf(await read(spec.tokenizer));
   await read(spec.graph);

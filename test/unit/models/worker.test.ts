@@ -160,9 +160,9 @@ describe('model worker', () => {
   });
 
   it('worker - a small model runs in place, without a slot', async () => {
-    const inline: ModelEntry = { ...ENTRY, inline: (text) => Float32Array.of(text.length, 0) };
+    const inline: ModelEntry = { ...ENTRY, inline: (pieces) => Float32Array.of(pieces.length, 0) };
     await using worker = start({ spawn: () => Promise.reject(new Error('not needed')) }, { models: [inline] });
-    expect((await worker.embed('m', ask(['four']))).vectors[0]).toEqual(Float32Array.of(4, 0));
+    expect((await worker.embed('m', ask(['good good bad']))).vectors[0]).toEqual(Float32Array.of(3, 0));
     expect(worker.beacon().state).toBe('warm');
   });
 
