@@ -8,18 +8,18 @@ const free: Price = { inputPerMillion: 0, cacheReadPerMillion: 0, cacheWritePerM
 
 /**
  * Micro-USD. Local models cost device time: 40 micro-USD a second is a two-core share of a machine at about 0.15 USD an hour.
- * A remote model costs tokens; what is not listed here is refused, so a deployment adds its own.
+ * `openai` is any server of that protocol, by tokens; what is not listed here is refused, so a deployment adds its own.
  */
 export const DEFAULT_PRICES: Readonly<Record<string, Price>> = {
   'minilm-l6-int8': { ...free, devicePerSecond: 40 },
   'minilm-static-256': { ...free, devicePerSecond: 40 },
   workers: { ...free, devicePerSecond: 40 },
-  remote: { ...free, inputPerMillion: 500_000, cacheReadPerMillion: 125_000, cacheWritePerMillion: 625_000, outputPerMillion: 1_500_000, reasoningPerMillion: 1_500_000 },
+  openai: { ...free, inputPerMillion: 500_000, cacheReadPerMillion: 125_000, cacheWritePerMillion: 625_000, outputPerMillion: 1_500_000, reasoningPerMillion: 1_500_000 },
 };
 
+/** A provider that is not named here is what it declares itself to be; the bundle can only narrow that. */
 export const DEFAULT_PROVIDERS: Readonly<Record<string, ProviderTraits>> = {
   workers: { inside: true, region: 'local', dataClassMax: 'restricted' },
-  remote: { inside: false, region: 'external', dataClassMax: 'internal' },
 };
 
 /** People of the development home; `operators` are asked when nobody else decided. */

@@ -12,7 +12,7 @@ import type { MandateBlock, MandateToken, VerifiedMandate } from '../../contract
 import { grantSchema } from '../../contracts/mandate.ts';
 import { parseValue } from '../../contracts/parse.ts';
 import type { Clock, Mandates, Random, Signer } from '../../contracts/ports.ts';
-import type { Revocations } from '../../policies/mandate.ts';
+import type { RawKeyVerifier, Revocations } from '../../policies/mandate.ts';
 import { MANDATE_CHARS_MAX, SKEW_MS_DEFAULT, ascii, checkRevoked, checkTime, createRevocations, nextBlock, rootBlock, sealedBytes, signingInput, splitEnd, verifyChain } from '../../policies/mandate.ts';
 import type { Keyring, Keys } from './keys.ts';
 import { importSecretKey, publicKeyOf } from './keys.ts';
@@ -42,7 +42,8 @@ export const CACHE_MAX = 4_096;
 
 export function createMandates(options: MandatesOptions): HeldMandates {
   const { signer, keyring, clock, random, skewMs = SKEW_MS_DEFAULT } = options;
-  const verifiers = { root: createVerifier(keyring), raw: createRawVerifier(), publicOf, digest: digestOf };
+  const root = createVerifier(keyring);
+  const verifiers = { root: { verify: remembering(root.verify) }, raw: remembering(createRawVerifier()), publicOf, digest: digestOf };
   const verify = createCache((token) => verifyChain(token, verifiers), { clock, revocations: options.revocations ?? createRevocations(), skewMs });
   const blockId = (task: string): string => `${task}.${Buffer.from(random.bytes(12)).toString('base64url')}`;
   const newSecret = (): string => Buffer.from(random.bytes(32)).toString('base64url');
@@ -102,6 +103,20 @@ function bounded(token: MandateToken): MandateToken {
 
 /** Bound to one mandate and one purpose, so that a proof can be neither moved nor mistaken for another signature. */
 const proofBytes = (verified: VerifiedMandate, bytes: Uint8Array): Uint8Array => ascii(`aios-proof\n${verified.digest}\n${createHash('sha256').update(bytes).digest('hex')}`);
+
+/** Signatures found right are kept: each delegation of a mandate that was seen costs one new block, not the whole chain again. */
+const SIGNATURES_MAX = 8_192;
+function remembering(check: RawKeyVerifier): RawKeyVerifier {
+  const right = new Set<string>();
+  return (key, bytes, signature) => {
+    const name = createHash('sha256').update(`${key}\n${signature}\n`).update(bytes).digest('base64url');
+    if (right.has(name)) return true;
+    if (!check(key, bytes, signature)) return false;
+    if (right.size >= SIGNATURES_MAX) right.delete(right.values().next().value as string);
+    right.add(name);
+    return true;
+  };
+}
 
 interface Remembered { readonly verified: VerifiedMandate; epoch: number }
 interface CacheOptions { readonly clock: Pick<Clock, 'now'>; readonly revocations: Revocations; readonly skewMs: number }
