@@ -109,7 +109,7 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
     if (entry?.lease !== lease) return;
     held.delete(partition);
     logger.warn({ partition, fence: lease.fence }, 'partition lost');
-    await entry.stop(0);
+    await entry.stop(0).catch((error: unknown) => logger.warn({ partition, error: error instanceof Error ? error.name : 'unknown' }, 'partition not closed cleanly'));
   }
 
   async function giveBack(count: number): Promise<void> {
@@ -140,7 +140,7 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
     async start() {
       await rebalance();
       // A lease that ended wakes every host at once; the server lets one of them have it.
-      watching = await leases.watch?.(() => wake.abort());
+      watching = await leases.watch?.(() => wake.abort()).catch(() => undefined);
       loop = run();
     },
     async stop() {

@@ -50,6 +50,17 @@ export function describeLeases(name: string, make: MakePair<Leases>): void {
       await got[0]?.release();
     });
 
+    it('watch - where it is offered, tells soon after a lease was given back', async () => {
+      await using pair = await make();
+      let told = 0;
+      const watching = await pair.second.watch?.(() => void told++);
+      const lease = await pair.first.acquire(unique('partition'), 'a', TTL);
+      await lease?.release();
+      await until(() => watching === undefined || told > 0);
+      expect(watching === undefined || told > 0).toBe(true);
+      await watching?.[Symbol.asyncDispose]();
+    });
+
     it('release - of a lease that was lost already does not disturb the new owner', async () => {
       await using pair = await make();
       const partition = unique('partition');

@@ -46,11 +46,26 @@ export interface LeaseServer {
   renew(name: string, fence: number, ttlMs: number): boolean;
   free(name: string, fence: number): void;
   holders(): Map<string, { owner: string; fence: number }>;
+  /** Called when a lease was given back or ran out. */
+  readonly watchers: Set<() => void>;
 }
 
 export function createLeaseServer(clock: Clock): LeaseServer {
   const held = new Map<string, { owner: string; fence: number; until: number }>();
+  const watchers = new Set<() => void>();
   let fences = 0;
+  const tellAll = (): void => watchers.forEach((tell) => tell());
+  /** Looks again when the lease was renewed meanwhile. */
+  function expireLater(name: string, fence: number): void {
+    const entry = held.get(name);
+    if (entry?.fence !== fence) return;
+    const left = entry.until - clock.monotonic();
+    if (left > 0) clock.after(left, () => expireLater(name, fence));
+    else {
+      held.delete(name);
+      tellAll();
+    }
+  }
   const current = (name: string): { owner: string; fence: number; until: number } | undefined => {
     const entry = held.get(name);
     return entry !== undefined && entry.until > clock.monotonic() ? entry : undefined;
@@ -60,6 +75,7 @@ export function createLeaseServer(clock: Clock): LeaseServer {
       if (current(name) !== undefined) return undefined;
       const fence = ++fences;
       held.set(name, { owner, fence, until: clock.monotonic() + ttlMs });
+      expireLater(name, fence);
       return fence;
     },
     renew(name, fence, ttlMs) {
@@ -69,8 +85,11 @@ export function createLeaseServer(clock: Clock): LeaseServer {
       return true;
     },
     free(name, fence) {
-      if (held.get(name)?.fence === fence) held.delete(name);
+      if (held.get(name)?.fence !== fence) return;
+      held.delete(name);
+      tellAll();
     },
+    watchers,
     holders: () => new Map([...held.keys()].flatMap((name) => {
       const entry = current(name);
       return entry === undefined ? [] : [[name, { owner: entry.owner, fence: entry.fence }] as const];
@@ -124,6 +143,11 @@ export function createMemoryLeases(server: LeaseServer, link: Link): Leases {
       return fence === undefined ? undefined : hold(name, fence, ttlMs, askedAt);
     },
     holders: () => link.call('lease.holders', () => server.holders()),
+    async watch(run) {
+      const tell = (): void => link.push('lease.ended', run);
+      await link.call('lease.watch', () => server.watchers.add(tell));
+      return { [Symbol.asyncDispose]: async () => void server.watchers.delete(tell) };
+    },
   };
 }
 
