@@ -17,8 +17,10 @@ export type Embed = (request: EmbedRequest) => Promise<EmbedAnswer>;
 /** Sixteen chunks are about 3,000 tokens: half a second on one core, so a question waits no longer than that behind them. */
 export const BATCH_TEXTS = 16;
 const BATCHES_IN_FLIGHT = 2;
+/** Doubled with every try that ran out of time: on a busy machine a build is slow, not impossible. */
 const BATCH_DEADLINE_MS = 60_000;
-const TRIES_MAX = 5;
+const BATCH_DEADLINE_MS_MAX = 600_000;
+const TRIES_MAX = 6;
 /** New vectors are put into the cache this often. */
 const CACHE_EVERY = 256;
 
@@ -82,13 +84,15 @@ function batchesOf(missing: readonly (readonly [string, string])[]): (readonly (
 }
 
 async function embedBatch(texts: readonly string[], { embed, clock, tenant }: EmbedCorpusOptions): Promise<EmbedAnswer> {
+  let allowedMs = BATCH_DEADLINE_MS;
   for (let attempt = 1; ; attempt++) {
     try {
-      const answer = await embed({ texts, deadline: clock.now() + BATCH_DEADLINE_MS, tenant, sla: 'bulk' });
+      const answer = await embed({ texts, deadline: clock.now() + allowedMs, tenant, sla: 'bulk' });
       if (answer.vectors.length === texts.length) return answer;
       throw fail('AIOS_MODEL_FAULT', 'The embedder returned another number of vectors than it was given texts.');
     } catch (error) {
       if (attempt >= TRIES_MAX || !isPassing(error)) throw error;
+      if (hasCode(error, 'AIOS_DEADLINE_INFEASIBLE') || hasCode(error, 'AIOS_DEADLINE_EXCEEDED')) allowedMs = Math.min(BATCH_DEADLINE_MS_MAX, allowedMs * 2);
       await clock.sleep(retryAfter(error, attempt));
     }
   }

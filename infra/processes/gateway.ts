@@ -26,6 +26,7 @@ import { openIndexStore } from '../files/index-store.ts';
 import { openVectorCache } from '../files/vector-cache.ts';
 import { connectPorts } from '../nats/index.ts';
 import { watchRevocations } from '../nats/revocations.ts';
+import { createOpenAiProvider } from '../openai/provider.ts';
 import { connectQdrantRetrieval } from '../qdrant/retrieval.ts';
 import { openShippedRecords } from '../records/shipped.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
@@ -33,6 +34,9 @@ import { startMetricsServer } from '../telemetry/metrics.ts';
 
 const EXIT_MS_MAX = 8_000;
 const KEYS_WAIT_MS_MAX = 30_000;
+/** Names that the price table and the provider table of the bundle know. */
+const WORKERS = 'workers';
+const GENERATOR = 'openai';
 /** The default first. */
 const WORKER_MODELS = ['minilm-l6-int8', 'minilm-static-256'] as const;
 
@@ -56,7 +60,7 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
   const { clock, metrics, logger: log, tracer } = telemetry;
   const { bus, mandates, policies } = await openGovernance(config, telemetry, deps, opening);
-  const providers = deps.providers ?? (await openProviders(bus, policies, telemetry, opening));
+  const providers = deps.providers ?? (await openProviders(config, bus, policies, telemetry, opening));
   const router = createModelRouter({ providers, bundle: () => policies.bundle(), clock, metrics });
   const retrieval = deps.retrieval ?? opening.use(await openRetrieval(config, router, telemetry));
   const handlers: GatewayHandler[] = [
@@ -101,21 +105,26 @@ async function waitForKeys(config: Config, { clock }: Telemetry): ReturnType<typ
   }
 }
 
-/** Prices are looked up in the bundle in force when the call is made; until there is one, nothing has a price. */
-async function openProviders(bus: Bus, policies: Governance['policies'], { clock, random, metrics }: Telemetry, opening: AsyncDisposableStack): Promise<readonly ModelProvider[]> {
-  let bundle: PolicyBundle | undefined;
-  const current = async (): Promise<void> => {
-    bundle = await policies.bundle().catch((error: unknown) => {
-      if (hasCode(error, 'AIOS_POLICY_MISSING') || hasCode(error, 'AIOS_DISCONNECTED')) return undefined;
-      throw error;
-    });
+/** Prices are those of the bundle in force when the call is made; until there is one, nothing has a price. */
+async function openProviders(config: Config, bus: Bus, policies: Governance['policies'], { clock, random, metrics }: Telemetry, opening: AsyncDisposableStack): Promise<readonly ModelProvider[]> {
+  let prices: PolicyBundle['prices'] = {};
+  const renew = async (): Promise<void> => {
+    prices = (await policies.bundle().catch(whenNone))?.prices ?? {};
   };
-  const workers = opening.use(await connectWorkerProvider({ bus, clock, random, metrics, models: WORKER_MODELS, prices: (model) => (bundle !== undefined && Object.hasOwn(bundle.prices, model) ? bundle.prices[model] : undefined) }));
-  const fresh = <R, A>(ask: (request: R) => Promise<A>) => async (request: R): Promise<A> => {
-    await current();
-    return ask(request);
-  };
-  return [{ name: workers.name, inside: workers.inside, region: workers.region, models: WORKER_MODELS, embed: fresh((request) => workers.embed(request)), classify: fresh((request) => workers.classify(request)) }];
+  /** By the model's name, or by the provider's when all its models cost the same. */
+  const priceOf = (provider: string) => (model: string) => [model, provider].filter((name) => Object.hasOwn(prices, name)).map((name) => prices[name])[0];
+  const workers = opening.use(await connectWorkerProvider({ bus, clock, random, metrics, name: WORKERS, models: WORKER_MODELS, prices: priceOf(WORKERS) }));
+  const local: ModelProvider = { name: WORKERS, inside: workers.inside, region: workers.region, models: WORKER_MODELS, embed: (request) => renew().then(() => workers.embed(request)), classify: (request) => renew().then(() => workers.classify(request)) };
+  if (config.generate === undefined) return [local];
+  const { url, model, key, inside } = config.generate;
+  const generator = createOpenAiProvider({ name: GENERATOR, url, generateModel: model, key, inside, region: inside ? 'local' : 'external', prices: priceOf(GENERATOR), clock, random, metrics });
+  return [local, { name: GENERATOR, inside, region: generator.region, models: [model], ...(generator.generate === undefined ? {} : { generate: (request) => renew().then(() => (generator.generate as NonNullable<ModelProvider['generate']>)(request)) }) }];
+}
+
+/** No bundle yet, or none that can be asked for: then nothing has a price, and calls are refused by that. */
+function whenNone(error: unknown): undefined {
+  if (!hasCode(error, 'AIOS_POLICY_MISSING') && !hasCode(error, 'AIOS_DISCONNECTED')) throw error;
+  return undefined;
 }
 
 /** Text to index and to search for is embedded inside the boundary only, whatever class its task has. */

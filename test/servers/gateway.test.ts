@@ -6,10 +6,11 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { spaceSearch, textEmbed } from '../../agents/gateway/capabilities.ts';
+import { spaceSearch, textEmbed, textGenerate } from '../../agents/gateway/capabilities.ts';
 import { subjects } from '../../contracts/address.ts';
 import { digestOf } from '../../contracts/canonical.ts';
 import { type CapabilityId, parseId } from '../../contracts/ids.ts';
+import type { Grant } from '../../contracts/mandate.ts';
 import type { Envelope, Reply } from '../../contracts/message.ts';
 import { replySchema } from '../../contracts/message.ts';
 import { parseBytes, toBytes } from '../../contracts/parse.ts';
@@ -22,12 +23,14 @@ import type { NatsPorts } from '../../infra/nats/index.ts';
 import { startGateway } from '../../infra/processes/gateway.ts';
 import { startModelWorker, type ModelWorkerProcess } from '../../infra/processes/model-worker.ts';
 import { systemClock, systemRandom } from '../../infra/telemetry/index.ts';
+import { startOpenAiMock } from '../kit/openai-mock.ts';
 import { startTestNats } from './nats-server.ts';
 
 const principal: Envelope['principal'] = { id: 'helpdesk', type: 'service', tenant: 'demo', roles: ['requester'] };
 const open = new AsyncDisposableStack();
 let home = '';
 let ports: NatsPorts;
+let generator: Awaited<ReturnType<typeof startOpenAiMock>>;
 let worker: ModelWorkerProcess;
 let mandates: ReturnType<typeof mandatesOf>;
 
@@ -35,7 +38,8 @@ beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'aios-gateway-'));
   const nats = open.use(await startTestNats());
   ports = await nats.connect('runner');
-  const environment = { AIOS_HOME: home, AIOS_CACHE_DIR: join(home, 'cache'), AIOS_NATS_URL: nats.server.url, AIOS_LOG_LEVEL: 'error' };
+  generator = open.use(await startOpenAiMock());
+  const environment = { AIOS_GENERATE_URL: generator.url, AIOS_GENERATE_MODEL: 'any-model', AIOS_HOME: home, AIOS_CACHE_DIR: join(home, 'cache'), AIOS_NATS_URL: nats.server.url, AIOS_LOG_LEVEL: 'error' };
   await publishPolicies({ config: { home }, ports, now: Date.now() });
   mandates = mandatesOf(await loadKeys(join(home, 'keys')), { clock: systemClock, random: systemRandom });
   worker = await startModelWorker(readConfig('model-worker', environment));
@@ -51,11 +55,11 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-async function ask(capability: CapabilityId, input: unknown, over: Partial<Envelope> = {}): Promise<Reply> {
+async function ask(capability: CapabilityId, input: unknown, over: Partial<Envelope> = {}, grant: Partial<Grant> = {}): Promise<Reply> {
   const now = Date.now();
   const mandate = mandates.mint({
     tenant: 'demo', task: 't-gateway', capabilities: ['text.*', 'space.*'], dataClass: 'confidential', regions: ['*'], models: ['*'], spaces: ['help'],
-    budgetMicroUsd: 20_000, callsMax: 50, depthMax: 3, notBefore: now - 1_000, expiresAt: now + 60_000, offline: false, policy: digestOf('x'), principal: digestOf(principal),
+    budgetMicroUsd: 20_000, callsMax: 50, depthMax: 3, notBefore: now - 1_000, expiresAt: now + 60_000, offline: false, policy: digestOf('x'), principal: digestOf(principal), ...grant,
   });
   const envelope: Envelope = { v: 1, id: `gateway-test-${now}-${Math.random().toString(36).slice(2)}`, tenant: 'demo', task: 't-gateway', capability, actor: 't-gateway', principal, rung: 'model', deadline: now + 20_000, mandate, depth: 1, input, ...over };
   const message = await ports.bus.request(subjects.capability(parseId('tenant', 'demo'), capability), toBytes(envelope), { timeoutMs: 25_000 });
@@ -81,6 +85,16 @@ describe('the gateway process', () => {
     const query = { space: 'help', query: 'refund', limit: 1 };
     expect(await ask(spaceSearch.id, query, { principal: { ...principal, roles: ['operator'] } })).toMatchObject({ error: { code: 'AIOS_MANDATE_EXCEEDED' } });
     expect(await ask(spaceSearch.id, { ...query, space: 'secret' })).toMatchObject({ error: { code: 'AIOS_MANDATE_EXCEEDED' } });
+  });
+  it('generates with an outside model from internal data, never from confidential', async () => {
+    const prompt = { system: 'Be brief.', prompt: 'Say hello.', maxTokens: 20 };
+    expect(await ask(textGenerate.id, prompt)).toMatchObject({ status: 'failed', error: { code: 'AIOS_CLASS_REFUSED' } });
+    expect(generator.requests).toHaveLength(0);
+    const reply = await ask(textGenerate.id, prompt, {}, { dataClass: 'internal' });
+    if (reply.status !== 'done') throw new Error(reply.error.message);
+    expect(reply).toMatchObject({ receipts: [{ kind: 'model', provider: 'openai' }] });
+    expect(reply.costMicroUsd).toBeGreaterThan(0);
+    expect(generator.problems).toEqual([]);
   });
   it('without a model worker fails embeddings within seconds and still searches by words', async () => {
     await worker[Symbol.asyncDispose]();
