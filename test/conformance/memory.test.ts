@@ -10,6 +10,7 @@ import { describeMailboxes } from './mailboxes.ts';
 import { describeOutcomes } from './outcomes.ts';
 import type { Pair } from './shared.ts';
 import { describeStateLog } from './state-log.ts';
+import { describeTimers } from './timers.ts';
 import type { KitPorts } from '../kit/index.ts';
 
 const PER_SUBJECT = 16;
@@ -25,4 +26,5 @@ describeStateLog('memory', () => pairOf((ports) => ports.stateLog));
 describeLeases('memory', () => pairOf((ports) => ports.leases));
 describeKeyValue('memory', () => pairOf((ports) => ports.keyValue));
 describeOutcomes('memory', () => pairOf((ports) => ports.outcomes));
+describeTimers('memory', () => pairOf((ports) => ({ timers: ports.timers, mailboxes: ports.mailboxes })));
 describeDeadLetters('memory', () => pairOf((ports) => ({ letters: ports.deadLetters, mailboxes: ports.mailboxes })));
