@@ -17,6 +17,8 @@ const JETSTREAM = {
   consumerNotUnique: 10100,
   consumerFilterOverlaps: 10138,
   messageNotFound: 10037,
+  consumerNameInUse: 10013,
+  consumerExists: 10148,
   messageDeleteFailed: 10057,
 } as const;
 
@@ -64,6 +66,12 @@ export function convertApiFailure(failure: ApiFailure, what: string, cause?: unk
 export const isNotFound = (thrown: unknown): boolean => {
   const { err_code: code, description } = apiFailureOf(thrown);
   return (code === JETSTREAM.messageDeleteFailed && description.includes('no message')) || code === JETSTREAM.streamNotFound || code === JETSTREAM.consumerNotFound || code === JETSTREAM.messageNotFound;
+};
+
+/** A consumer of that name is there with other settings. */
+export const isConsumerExists = (thrown: unknown): boolean => {
+  const code = apiFailureOf(thrown).err_code;
+  return code === JETSTREAM.consumerExists || code === JETSTREAM.consumerNameInUse;
 };
 
 type Convert = (thrown: unknown, what: string) => AiosError;

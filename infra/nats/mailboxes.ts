@@ -18,7 +18,7 @@ export const ACK_WAIT_MS = 2_000;
 const PULL_MS = 1_000;
 /** The host decides that a message is poison after fewer deliveries; this is the wall behind it. */
 export const MAX_DELIVER = 24;
-const BACKOFF_MS = [ACK_WAIT_MS, 3_000, 5_000, 10_000, 15_000] as const;
+const BACKOFF_MS = [ACK_WAIT_MS, ACK_WAIT_MS, ACK_WAIT_MS, 3_000, 5_000, 10_000] as const;
 /** In the all-partitions mode several hosts share one consumer, so the server's bound is a multiple of each host's. */
 const SHARED_HOSTS = 8;
 const NS = 1_000_000;

@@ -3,10 +3,10 @@
 // while nothing arrives. Never acks: handlers do. Others may assume: the loop lives until it is disposed,
 // handles at most `inFlightMax` messages at a time, and on disposal gives back what it had not begun.
 
-import type { ConsumerConfig, ConsumerMessages, JsMsg } from '@nats-io/jetstream';
+import type { ConsumerConfig, ConsumerInfo, ConsumerMessages, JsMsg } from '@nats-io/jetstream';
 import { toErrorBody } from '../../contracts/errors.ts';
 import type { NatsLink } from './connect.ts';
-import { convertNatsError } from './errors.ts';
+import { convertNatsError, isConsumerExists } from './errors.ts';
 
 export interface SupervisedConsumer {
   readonly stream: string;
@@ -111,13 +111,28 @@ export async function superviseConsumer(link: NatsLink, options: SupervisedConsu
   };
 }
 
-async function addConsumer(link: NatsLink, { stream, config, makeRoom }: SupervisedConsumer): ReturnType<NatsLink['jsm']['consumers']['add']> {
+async function addConsumer(link: NatsLink, options: SupervisedConsumer): Promise<ConsumerInfo> {
+  const { consumers } = link.jsm;
+  const { stream, config, makeRoom } = options;
   try {
-    return await link.jsm.consumers.add(stream, config);
+    return await consumers.add(stream, config);
   } catch (error) {
+    if (isConsumerExists(error)) return changeConsumer(link, options);
     if (makeRoom === undefined) throw error;
     await makeRoom(error);
-    return link.jsm.consumers.add(stream, config);
+    return consumers.add(stream, config);
+  }
+}
+
+/** An earlier version of this program made it with other settings: they are changed, or, where JetStream cannot change them, it is made anew. */
+async function changeConsumer({ jsm: { consumers }, metrics }: NatsLink, { stream, config }: SupervisedConsumer): Promise<ConsumerInfo> {
+  const name = config.durable_name ?? '';
+  metrics.count('aios_consumer_changed_total');
+  try {
+    return await consumers.update(stream, name, config);
+  } catch {
+    await consumers.delete(stream, name);
+    return consumers.add(stream, config);
   }
 }
 

@@ -71,7 +71,7 @@ async function runRounds(world: World, rounds: number, random: { next(): number 
   const recoveries: number[] = [];
   const steps: string[] = [];
   for (let round = 0; round < rounds; round++) {
-    const kind = round % 5 === 3 ? 'pause' : round % 5 === 4 ? 'broker' : round % 10 === 2 ? 'kill' : 'step';
+    const kind = round % 5 === 3 ? 'pause' : round % 5 === 4 ? 'broker' : round % 20 === 2 ? 'kill' : 'step';
     if (steps.length === 0) steps.push(...shuffled(STEPS, random));
     await sleep(500 + random.next() * 500);
     const victim = Math.floor(random.next() * HOSTS);

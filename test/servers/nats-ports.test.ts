@@ -4,12 +4,13 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { partitionOf, subjects } from '../../contracts/address.ts';
+import { STREAMS, partitionOf, subjects } from '../../contracts/address.ts';
 import { hasCode } from '../../contracts/errors.ts';
 import { parseId, parseCapabilityId } from '../../contracts/ids.ts';
 import type { Outcome } from '../../contracts/message.ts';
 import type { MailboxDelivery } from '../../contracts/ports.ts';
 import { connectNats } from '../../infra/nats/connect.ts';
+import { MAX_DELIVER, consumerConfig } from '../../infra/nats/mailboxes.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
 import { systemClock, systemRandom } from '../../infra/telemetry/index.ts';
 import { createCounters, type Counters } from './counters.ts';
@@ -149,6 +150,11 @@ describe('mailboxes', () => {
     expect(seen).toEqual([1]);
     await ports.mailboxes.publish(mailbox(id), bytes('throws'), { messageId: 'throws-1' });
     await expect.poll(() => seen, { timeout: 5_000 }).toEqual([1, 1, 2]);
+  });
+  test('a consumer that an earlier version left with other settings is changed, not refused', async () => {
+    await ports.link.jsm.consumers.add(STREAMS.mailbox.name, { ...consumerConfig(17, 4), ack_wait: 30_000_000_000, backoff: [1_000_000_000], max_deliver: 7 });
+    await using _a = await other.mailboxes.consume(17, { inFlightMax: 8 }, (delivery) => delivery.ack());
+    expect((await ports.link.jsm.consumers.info(STREAMS.mailbox.name, 'mailboxes-p17')).config).toMatchObject({ max_ack_pending: 8, max_deliver: MAX_DELIVER });
   });
   test('a message above 64 KiB travels by claim check', async () => {
     const id = Array.from({ length: 500 }, (_, index) => `b${index}`).find((one) => partitionOf('echo', one) === 11) ?? '';
