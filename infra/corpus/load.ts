@@ -79,7 +79,7 @@ async function kindOf(home: string, path: string, entry: Dirent): Promise<'file'
   if (entry.isDirectory()) return 'folder';
   if (!entry.isSymbolicLink()) return 'other';
   const target = await realpath(path).catch(() => undefined);
-  if (target === undefined || !target.startsWith(home + sep)) return 'outside';
+  if (target === undefined || (target !== home && !target.startsWith(home + sep))) return 'outside';
   return (await stat(target)).isFile() ? 'file' : 'other';
 }
 
@@ -106,20 +106,30 @@ const lineSchema = z.object({
 });
 
 async function* lines(path: string, skip: (skipped: Skipped) => void): AsyncGenerator<SourceDocument> {
-  const file = createReadStream(path);
-  const input = path.endsWith('.gz') ? file.pipe(createGunzip()) : file;
-  let broken: unknown;
-  file.on('error', (error: Error) => input.destroy(error));
-  input.on('error', (error: Error) => (broken = error));
   let number = 0;
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const line of readable(path, () => number)) {
     number++;
     if (line.trim() === '') continue;
     const document = parseLine(line);
     if (typeof document === 'string') skip({ where: `line ${number}`, why: document });
     else yield document;
   }
-  if (broken !== undefined) throw fail('AIOS_INPUT_INVALID', `The file cannot be read past line ${number}.`, { cause: broken });
+}
+
+/** The lines of a file or archive. @throws AIOS_INPUT_INVALID where the archive breaks off */
+async function* readable(path: string, at: () => number): AsyncGenerator<string> {
+  const file = createReadStream(path);
+  const input = path.endsWith('.gz') ? file.pipe(createGunzip()) : file;
+  let broken: Error | undefined;
+  const onError = (error: Error): void => void (broken ??= error);
+  file.on('error', (error) => input.destroy(error)).on('error', onError);
+  input.on('error', onError);
+  try {
+    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  } catch (error) {
+    if (broken === undefined) throw error;
+  }
+  if (broken !== undefined) throw fail('AIOS_INPUT_INVALID', `The file cannot be read past line ${at()}.`, { cause: broken });
 }
 
 /** The document, or why the line is none. */

@@ -73,7 +73,7 @@ async function measure(home: string, say: (line: string) => void): Promise<Retri
     indexChunks += manifest.chunks;
     indexSeconds += (performance.now() - started) / 1_000;
     found[set.space] = await rank(home, embedder.embed, set, times);
-    say(`${set.space}: ranked`);
+    say(`${set.space}: nDCG@10 ${JSON.stringify(figures(found[set.space] ?? {}, 0))} recall@1 ${JSON.stringify(figures(found[set.space] ?? {}, 1))}`);
   }
   const { scifact, xquad } = found;
   return {
@@ -122,8 +122,8 @@ function dataSets(): readonly DataSet[] {
     return (path.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('utf8').split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Record<string, string>);
   };
   return [
-    { space: 'scifact', corpus: join(dir, 'retrieval-scifact/corpus.jsonl.gz'), questions: () => scifactQuestions(lines('retrieval-scifact/queries.jsonl'), readFileSync(join(dir, 'retrieval-scifact/qrels.tsv'), 'utf8')) },
     { space: 'xquad', corpus: join(dir, 'retrieval-xquad/passages.en.jsonl.gz'), questions: () => lines('retrieval-xquad/questions.en.jsonl.gz').map(({ text = '', passage = '' }) => ({ text, relevant: new Set([passage]) })) },
+    { space: 'scifact', corpus: join(dir, 'retrieval-scifact/corpus.jsonl.gz'), questions: () => scifactQuestions(lines('retrieval-scifact/queries.jsonl'), readFileSync(join(dir, 'retrieval-scifact/qrels.tsv'), 'utf8')) },
   ];
 }
 
