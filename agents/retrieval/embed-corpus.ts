@@ -21,6 +21,8 @@ const BATCHES_IN_FLIGHT = 2;
 const BATCH_DEADLINE_MS = 60_000;
 const BATCH_DEADLINE_MS_MAX = 600_000;
 const TRIES_MAX = 6;
+/** Tries of a whole batch that is too much before it is halved. */
+const WHOLE_TRIES_MAX = 3;
 /** New vectors are put into the cache this often. */
 const CACHE_EVERY = 256;
 
@@ -83,7 +85,8 @@ function batchesOf(missing: readonly (readonly [string, string])[]): (readonly (
   return Array.from({ length: Math.ceil(missing.length / BATCH_TEXTS) }, (_, index) => missing.slice(index * BATCH_TEXTS, (index + 1) * BATCH_TEXTS));
 }
 
-async function embedBatch(texts: readonly string[], { embed, clock, tenant }: EmbedCorpusOptions): Promise<EmbedAnswer> {
+async function embedBatch(texts: readonly string[], options: EmbedCorpusOptions): Promise<EmbedAnswer> {
+  const { embed, clock, tenant } = options;
   let allowedMs = BATCH_DEADLINE_MS;
   for (let attempt = 1; ; attempt++) {
     try {
@@ -92,11 +95,22 @@ async function embedBatch(texts: readonly string[], { embed, clock, tenant }: Em
       throw fail('AIOS_MODEL_FAULT', 'The embedder returned another number of vectors than it was given texts.');
     } catch (error) {
       if (attempt >= TRIES_MAX || !isPassing(error)) throw error;
-      if (hasCode(error, 'AIOS_DEADLINE_INFEASIBLE') || hasCode(error, 'AIOS_DEADLINE_EXCEEDED')) allowedMs = Math.min(BATCH_DEADLINE_MS_MAX, allowedMs * 2);
-      await clock.sleep(retryAfter(error, attempt));
+      if (isTooMuch(error) && attempt >= WHOLE_TRIES_MAX && texts.length > 1) return await embedHalves(texts, options);
+      if (isTooLate(error)) allowedMs = Math.min(BATCH_DEADLINE_MS_MAX, allowedMs * 2);
+      await clock.sleep(Math.max(isAiosError(error) ? (error.retryAfterMs ?? 0) : 0, Math.min(8_000, 250 * 2 ** attempt)));
     }
   }
 }
 
+/** A worker that finds a batch too large for its queue or its time gets it in two. */
+async function embedHalves(texts: readonly string[], options: EmbedCorpusOptions): Promise<EmbedAnswer> {
+  const middle = Math.ceil(texts.length / 2);
+  const first = await embedBatch(texts.slice(0, middle), options);
+  const second = await embedBatch(texts.slice(middle), options);
+  if (first.receipt.modelDigest !== second.receipt.modelDigest) throw fail('AIOS_MODEL_FAULT', 'The embedding model changed while the index was built.');
+  return { vectors: [...first.vectors, ...second.vectors], receipt: second.receipt };
+}
+
+const isTooLate = (error: unknown): boolean => hasCode(error, 'AIOS_DEADLINE_INFEASIBLE') || hasCode(error, 'AIOS_DEADLINE_EXCEEDED');
+const isTooMuch = (error: unknown): boolean => isTooLate(error) || hasCode(error, 'AIOS_OVERLOADED');
 const isPassing = (error: unknown): boolean => isAiosError(error) && ERRORS[error.code].retry !== 'never' && !hasCode(error, 'AIOS_INTERNAL');
-const retryAfter = (error: unknown, attempt: number): number => (isAiosError(error) ? error.retryAfterMs : undefined) ?? Math.min(8_000, 250 * 2 ** attempt);

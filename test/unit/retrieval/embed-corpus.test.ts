@@ -45,9 +45,15 @@ describe('embedding a corpus', () => {
     const allowed: number[] = [];
     await embedCorpus(chunks.slice(0, 4), embedder, { clock, tenant: 'acme', cache: memoryCache(), embed: (request) => {
       allowed.push(request.deadline - clock.now());
-      return allowed.length < 4 ? Promise.reject(fail('AIOS_DEADLINE_INFEASIBLE')) : embed(request);
+      return allowed.length < 3 ? Promise.reject(fail('AIOS_DEADLINE_INFEASIBLE')) : embed(request);
     } });
-    expect(allowed).toEqual([60_000, 120_000, 240_000, 480_000]);
+    expect(allowed).toEqual([60_000, 120_000, 240_000]);
+  });
+  it('halves a batch that stays too much for the worker', async () => {
+    const { embed } = createTestEmbed();
+    const sizes: number[] = [];
+    const { vectors } = await build((request) => (request.texts.length > 4 ? Promise.reject(fail('AIOS_OVERLOADED', undefined, { retryAfterMs: 1 })) : (sizes.push(request.texts.length), embed(request))));
+    expect([vectors.size, Math.max(...sizes)]).toEqual([40, 4]);
   });
   it.each<[ErrorCode, boolean]>([['AIOS_MODEL_UNAVAILABLE', true], ['AIOS_OVERLOADED', true], ['AIOS_PRICE_UNKNOWN', false], ['AIOS_CLASS_REFUSED', false]])('after %s is tried again: %s', async (code, again) => {
     const { embed } = createTestEmbed();
