@@ -1,6 +1,6 @@
 // Dispatch of a whole group at once: one reservation call, one mandate and one publish a member, one bounded wait.
 // Owns: the patience, the straggler rule, and the look for an outcome that came while nobody listened.
-// Never publishes what was not reserved. Never waits for one member on another's account longer than STRAGGLER_MS.
+// Never publishes what was not reserved. Never waits for one member on another's account longer than HELD_MS_MAX.
 // Others may assume: run again with the same argument it asks again under the same ids, so agents answer and never work twice.
 
 import type { Capability } from '../contracts/capability.ts';
@@ -16,10 +16,15 @@ import { grantFor } from './mandate.ts';
 import type { Patience } from './patience.ts';
 import type { ActivityPorts } from './ports.ts';
 
-/** Once somebody is done, a gap this long without another outcome ends the wait for the rest: they go on alone. */
-export const STRAGGLER_MS = 50;
-/** And who is done never waits longer than this in all, however steadily the others come in. */
+/**
+ * Once somebody is done, a gap without another outcome ends the wait for the rest: they go on alone. The bound is learned
+ * from the group itself: as long again as the first outcome took, since on a busy machine everybody is slow and leaving,
+ * which costs two more transactions, would make it busier.
+ */
+export const STRAGGLER_MS_MIN = 50;
 export const STRAGGLER_MS_MAX = 500;
+/** And who is done never waits longer than this in all, however steadily the others come in. */
+export const HELD_MS_MAX = 1_000;
 /** A reservation outlives its mandate, or a late settlement would find it gone. */
 const RESERVATION_SLACK_MS = 60_000;
 
@@ -37,13 +42,14 @@ export async function dispatchGroup(ports: ActivityPorts, patience: Patience, ar
   const started = ports.clock.monotonic();
   const came = await exchange(ports, args, sent, signal);
   for (const one of sent) patience.saw(args.capability, came.has(one.envelope.id) ? (came.get(one.envelope.id)?.at ?? started) - started : undefined);
+  for (const { outcome } of came.values()) learn(patience, args.capability, outcome);
   const outcomes = prepared.map((one) => ('envelope' in one ? outcomeOf(capability, one, came.get(one.envelope.id)) : one));
   if (outcomes.some((one) => one.status === 'pending')) ports.leftFastLane(args.workflowId);
   return { outcomes };
 }
 
 /** The slow lane's look: the outcome is stored by now; the reservation is the one dispatch made. */
-export async function collectOutcome(ports: ActivityPorts, args: AwaitArgs): Promise<MemberOutcome> {
+export async function collectOutcome(ports: ActivityPorts, patience: Patience, args: AwaitArgs): Promise<MemberOutcome> {
   const { pending, member } = args;
   const attempted: Attempted = {
     reservedMicroUsd: pending.reservedMicroUsd ?? 0,
@@ -52,7 +58,12 @@ export async function collectOutcome(ports: ActivityPorts, args: AwaitArgs): Pro
   };
   const outcome = await ports.outcomes.find(args.tenant, member.taskId, ports.envelopeId(args.tenant, member.taskId, member.attempt, member.rung));
   if (outcome === undefined) return { ...attempted, status: 'failed', facts: {}, receipts: [], costMicroUsd: 0, error: bodyOf(fail('AIOS_UNAVAILABLE', 'The outcome is not kept any more.')) };
+  learn(patience, args.capability, outcome);
   return judge(capabilityOf(ports, args.capability), member.input, outcome, attempted);
+}
+
+function learn(patience: Patience, capability: string, outcome: Outcome): void {
+  for (const receipt of outcome.receipts) if (receipt.kind === 'turn' && receipt.capability === capability) patience.worked(capability, receipt.ms);
 }
 
 /** Publishes one attempt again, under the id it had: for a wait that heard nothing. */
@@ -148,11 +159,16 @@ function watchGaps(ports: ActivityPorts, expected: number, ends: AbortController
     cancelGap?.();
     cancelTotal?.();
   });
+  const from = ports.clock.monotonic();
+  let gapMs = 0;
   return (count) => {
     cancelGap?.();
     if (count >= expected) return stop();
-    cancelTotal ??= ports.clock.after(STRAGGLER_MS_MAX, stop);
-    cancelGap = ports.clock.after(STRAGGLER_MS, stop);
+    if (cancelTotal === undefined) {
+      gapMs = Math.min(STRAGGLER_MS_MAX, Math.max(STRAGGLER_MS_MIN, ports.clock.monotonic() - from));
+      cancelTotal = ports.clock.after(HELD_MS_MAX, stop);
+    }
+    cancelGap = ports.clock.after(gapMs, stop);
   };
 }
 

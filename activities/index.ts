@@ -19,7 +19,7 @@ export function createActivities(ports: ActivityPorts): GovernedActivities {
   return {
     openGroup: (args) => guarded(() => openGroup(ports, patience, args)),
     dispatchGroup: (args) => guarded(() => ports.tracer.span('dispatch', { parent: args.members[0]?.trace, attributes: { capability: args.capability, members: args.members.length } }, () => dispatchGroup(ports, patience, args, Context.current().cancellationSignal))),
-    collectOutcome: (args) => guarded(() => collectOutcome(ports, args)),
+    collectOutcome: (args) => guarded(() => collectOutcome(ports, patience, args)),
     prepareApproval: (args) => guarded(() => {
       ports.leftFastLane(Context.current().info.workflowExecution?.workflowId ?? '');
       return prepareApproval(ports, args);

@@ -19,7 +19,7 @@ export async function openGroup(ports: ActivityPorts, patience: Patience, args: 
   const { input } = args;
   checkShape(input);
   const capability = capabilityOf(ports, input.capability);
-  const patienceMs = patience.of(input.capability);
+  const patienceMs = patience.of(input.capability, input.members.length);
   if (patienceMs === 0) ports.leftFastLane(args.workflowId);
   const slice = input.resume?.slice === undefined ? await ports.policies.slice(input.capability) : undefined;
   const members = await Promise.all(input.members.map((member) => openMember(ports, capability, args, member)));

@@ -25,8 +25,7 @@ export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promi
   const intents = fresh.flatMap((member) => (member.effect === undefined ? [] : [intentOf(args, member)]));
   if (intents.length > 0) await ports.ledger.append(intents);
   const effected = await Promise.all(args.members.map((member, i) => applied(ports, args, member, earlier[i])));
-  const anchors = await record(ports, args, effected);
-  await close(ports, args);
+  const [anchors] = await Promise.all([record(ports, args, effected), close(ports, args)]);
   return { members: effected.map((one) => settledOf(one, anchors)) };
 }
 

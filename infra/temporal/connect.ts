@@ -55,7 +55,7 @@ function installLogger(logger: Logger): void {
   try {
     Runtime.install({
       logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
-        const fields = { sdk: String(meta?.['sdkComponent'] ?? 'temporal'), ...(meta?.['workflowId'] === undefined ? {} : { workflow: String(meta['workflowId']) }) };
+        const fields = { sdk: String(meta?.['sdkComponent'] ?? 'temporal'), ...(meta?.['workflowId'] === undefined ? {} : { workflow: String(meta['workflowId']) }), ...(meta?.['error'] === undefined ? {} : { error: String(meta['error']).slice(0, 500) }) };
         if (level === 'ERROR') logger.error(fields, message);
         else logger.warn(fields, message);
       }),
