@@ -4,7 +4,13 @@
 
 import type { AnyAgent } from '../contracts/agent.ts';
 import { echoAgent } from './catalog/echo.ts';
+import { supportDesk } from './catalog/support/desk.ts';
+import { answererAgent, retrieverAgent, triageAgent } from './catalog/support/team.ts';
 
 export const shippedAgents: readonly AnyAgent[] = [
+  answererAgent,
   echoAgent,
+  retrieverAgent,
+  supportDesk,
+  triageAgent,
 ];

@@ -23,6 +23,8 @@ import { type Asked, untilAsked } from './until-asked.ts';
 const CAPABILITY = 'support.answer';
 const TENANT = 'demo';
 const SHIPPED = fileURLToPath(new URL('../../data/support/', import.meta.url));
+/** What customers ask, with the article that answers it: a second space beside the help centre. */
+const QUESTIONS = { space: 'help-centre-questions', path: `${SHIPPED}questions.jsonl` };
 
 interface Flags {
   readonly once?: true;
@@ -103,8 +105,10 @@ async function idsOfHalf(split: string): Promise<ReadonlySet<string>> {
 
 async function index(system: RunningSystem, work: Work, progress: Progress): Promise<void> {
   const { ports, mandates, telemetry } = system.operator;
+  const hands = { bus: ports.bus, mandates, clock: telemetry.clock, random: telemetry.random };
+  if (!work.foreign) await indexSpace(hands, { tenant: TENANT, space: QUESTIONS.space, path: QUESTIONS.path }, ({ stage, done, total }) => progress.stage(`indexing questions: ${stage}`, done, total));
   const indexed = await indexSpace(
-    { bus: ports.bus, mandates, clock: telemetry.clock, random: telemetry.random },
+    hands,
     { tenant: TENANT, space: work.space, path: work.documents },
     ({ stage, done, total }) => progress.stage(`indexing: ${stage}`, done, total),
   );

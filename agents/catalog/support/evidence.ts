@@ -1,0 +1,212 @@
+// Evidence: how well what was found carries the question, as numbers that mean the same in every corpus.
+// Owns: the features, the choice of sentences, and the logistic score over them. Pure: vectors and fragments come in.
+// Never sees an intent or a customer. Others may assume: every feature is in [0, 1] or a difference of such,
+// features are recomputed from raw signals, so leaving one document out needs no second search.
+
+import type { Fragment } from '../../../contracts/ports.ts';
+import { termsOf } from '../../retrieval/terms.ts';
+import { sentencesOf } from './sentences.ts';
+
+/** Fragments whose sentences may be quoted, and sentences that are scored. */
+export const FRAGMENTS_READ_MAX = 4;
+const SENTENCES_SCORED_MAX = 48;
+const QUOTES_MAX = 4;
+
+export interface Sentence {
+  readonly fragment: Fragment;
+  readonly order: number;
+  readonly text: string;
+}
+export interface ScoredSentence extends Sentence {
+  readonly cosine: number;
+  readonly coverage: number;
+  readonly score: number;
+}
+
+export interface Features {
+  /** Cosine of question and best fragment. */
+  readonly chunkCosine: number;
+  /** Cosine of question and best sentence of the fragments read. */
+  readonly sentenceCosine: number;
+  /** Share of the question's weight (idf) whose terms the best document's fragments contain. */
+  readonly coverage: number;
+  /** The same for the quoted sentences alone. */
+  readonly quoteCoverage: number;
+  /** Share of the question's weight in terms the corpus never uses. */
+  readonly unknown: number;
+  /** Lead of the best document over the next. */
+  readonly margin: number;
+  /** 1 when both rankings put the best fragment first, 0.5 when one does. */
+  readonly agreement: number;
+  /** BM25 of the best fragment against the most the question could reach. */
+  readonly lexical: number;
+  /** Nearness to the written questions of the best document; 0 where there are none. */
+  readonly prior: number;
+  /** Its lead over the next document's. */
+  readonly priorMargin: number;
+  /** Its lead over the written questions that nothing answers. */
+  readonly priorOverNone: number;
+}
+export const FEATURES = ['chunkCosine', 'sentenceCosine', 'coverage', 'quoteCoverage', 'unknown', 'margin', 'agreement', 'lexical', 'prior', 'priorMargin', 'priorOverNone'] as const satisfies readonly (keyof Features)[];
+
+export interface Logistic {
+  readonly bias: number;
+  readonly weights: Readonly<Record<string, number>>;
+}
+
+/** Probability by the logistic model; features the model does not name count nothing. */
+export function probability(model: Logistic, features: Readonly<Record<string, number>>): number {
+  let z = model.bias;
+  for (const [name, weight] of Object.entries(model.weights)) z += weight * (features[name] ?? 0);
+  return 1 / (1 + Math.exp(-z));
+}
+
+/** How near the question is to questions that were written down with the documents that answer them, or with none. */
+export interface Prior {
+  readonly documents: Readonly<Record<string, number>>;
+  readonly none: number;
+  /** The nearest written question of the best document: the same wish in the words of the help centre. */
+  readonly wording: string;
+}
+export interface Found {
+  readonly fragments: readonly Fragment[];
+  readonly weights: Readonly<Record<string, number>>;
+  readonly prior?: Prior | undefined;
+}
+
+/** Sharpness of the soft maximum over a document's written questions; chosen on the calibration half. */
+const SHARPNESS = 14;
+const NEAR_DOCUMENT = 'none';
+
+/** Hits in the space of written questions, whose ids are `<document>--<number>`, or `none--…` for questions nothing answers. */
+export function priorOf(hits: readonly Fragment[]): Prior {
+  const sums = new Map<string, number>();
+  const best = new Map<string, Fragment>();
+  for (const hit of hits) {
+    const document = hit.document.split('--')[0] ?? NEAR_DOCUMENT;
+    sums.set(document, (sums.get(document) ?? 0) + Math.exp(SHARPNESS * hit.signals.cosine));
+    if (hit.signals.cosine > (best.get(document)?.signals.cosine ?? -1)) best.set(document, hit);
+  }
+  const soft = [...sums].map(([document, sum]) => [document, Math.log(sum) / SHARPNESS] as const);
+  const documents = Object.fromEntries(soft.filter(([document]) => document !== NEAR_DOCUMENT));
+  const first = Object.entries(documents).sort((a, b) => b[1] - a[1])[0]?.[0] ?? '';
+  return { documents, none: soft.find(([document]) => document === NEAR_DOCUMENT)?.[1] ?? 0, wording: best.get(first)?.text ?? '' };
+}
+
+/** Ids of documents differ from file names by their ending. */
+const bare = (document: string): string => document.replace(/\.(?:md|txt|html?)$/, '');
+const priorFor = (prior: Prior | undefined, document: string): number => prior?.documents[bare(document)] ?? 0;
+
+/** Own order over raw signals, so that it does not depend on how an engine fuses. Best first. */
+export function rank(question: string, found: Found): readonly Fragment[] {
+  const total = totalWeight(question, found.weights);
+  const top = Math.max(1e-9, ...found.fragments.map((fragment) => fragment.signals.bm25));
+  const score = (fragment: Fragment): number => strength(question, found, total, top, fragment);
+  return found.fragments.map((fragment) => ({ fragment, score: score(fragment) })).sort((a, b) => b.score - a.score).map(({ fragment }) => fragment);
+}
+
+/** With written questions at hand they weigh as much as everything else together. */
+function strength(question: string, { weights, prior }: Found, total: number, top: number, fragment: Fragment): number {
+  const own = 0.55 * Math.max(0, fragment.signals.cosine) + 0.25 * (fragment.signals.bm25 / top) + 0.2 * coverageOf(question, weights, total, `${fragment.title} ${fragment.heading} ${fragment.text}`);
+  return prior === undefined ? own : own / 2 + 0.6 * priorFor(prior, fragment.document);
+}
+
+/** Sentences of the best fragments; of the best document alone when written questions name one. */
+export function candidates(ranked: readonly Fragment[], prior?: Prior): readonly Sentence[] {
+  const document = ranked[0]?.document;
+  const read = prior === undefined ? ranked : ranked.filter((fragment) => fragment.document === document);
+  const sentences = read.slice(0, FRAGMENTS_READ_MAX).flatMap((fragment) => sentencesOf(fragment.text).map((text, order) => ({ fragment, order, text })));
+  return sentences.slice(0, SENTENCES_SCORED_MAX);
+}
+
+/** `vectors` run parallel to `sentences`; an empty list means that no encoder answered and coverage decides alone. */
+export function scoreSentences(question: string, weights: Found['weights'], queryVector: Float32Array | undefined, sentences: readonly Sentence[], vectors: readonly Float32Array[]): readonly ScoredSentence[] {
+  const total = totalWeight(question, weights);
+  return sentences.map((sentence, i) => {
+    const vector = vectors[i];
+    const cosine = queryVector === undefined || vector === undefined ? 0 : dot(queryVector, vector);
+    const coverage = coverageOf(question, weights, total, `${sentence.fragment.heading} ${sentence.text}`);
+    return { ...sentence, cosine, coverage, score: vectors.length === 0 ? coverage : 0.7 * Math.max(0, cosine) + 0.3 * coverage };
+  });
+}
+
+/**
+ * The answer: the best sentence with what stands around it in the same fragment, then further good sentences of the same
+ * document, in reading order. Verbatim and of one document, so that a citation is a place a person can open.
+ */
+export function choose(scored: readonly ScoredSentence[]): readonly ScoredSentence[] {
+  const best = scored.reduce<ScoredSentence | undefined>((top, sentence) => (top === undefined || sentence.score > top.score ? sentence : top), undefined);
+  if (best === undefined) return [];
+  const near = (sentence: ScoredSentence): number => (sentence.fragment.chunk === best.fragment.chunk && Math.abs(sentence.order - best.order) === 1 ? 0.12 : 0);
+  const same = scored.filter((sentence) => sentence.fragment.document === best.fragment.document && sentence.score + near(sentence) >= best.score * 0.72);
+  const kept = same.sort((a, b) => b.score + near(b) - a.score - near(a)).slice(0, QUOTES_MAX);
+  return kept.sort((a, b) => (a.fragment.chunk === b.fragment.chunk ? a.order - b.order : a.fragment.chunk < b.fragment.chunk ? -1 : 1));
+}
+
+export function featuresOf(question: string, found: Found, ranked: readonly Fragment[], scored: readonly ScoredSentence[], chosen: readonly ScoredSentence[]): Features {
+  const { weights } = found;
+  const best = ranked[0];
+  const total = totalWeight(question, weights);
+  if (best === undefined) return NOTHING;
+  const ofBest = ranked.filter((fragment) => fragment.document === best.document);
+  const text = ofBest.slice(0, 3).map((fragment) => `${fragment.title} ${fragment.heading} ${fragment.text}`).join(' ');
+  const top = Math.max(1e-9, ...ranked.map((fragment) => fragment.signals.bm25));
+  const other = ranked.find((fragment) => fragment.document !== best.document);
+  const firstLexical = ranked.every((fragment) => fragment.signals.bm25 <= best.signals.bm25);
+  const firstDense = ranked.every((fragment) => fragment.signals.cosine <= best.signals.cosine);
+  return {
+    chunkCosine: best.signals.cosine,
+    sentenceCosine: Math.max(0, ...scored.map((sentence) => sentence.cosine)),
+    coverage: coverageOf(question, weights, total, text),
+    quoteCoverage: coverageOf(question, weights, total, chosen.map((sentence) => `${sentence.fragment.title} ${sentence.fragment.heading} ${sentence.text}`).join(' ')),
+    unknown: unknownShare(question, weights, total),
+    margin: strength(question, found, total, top, best) - (other === undefined ? 0 : strength(question, found, total, top, other)),
+    agreement: (firstLexical ? 0.5 : 0) + (firstDense ? 0.5 : 0),
+    lexical: Math.min(1, best.signals.bm25 / (1.9 * Math.max(1e-9, total))),
+    ...priorFeatures(found.prior, best.document),
+  };
+}
+
+function priorFeatures(prior: Prior | undefined, document: string): Pick<Features, 'prior' | 'priorMargin' | 'priorOverNone'> {
+  if (prior === undefined) return { prior: 0, priorMargin: 0, priorOverNone: 0 };
+  const own = priorFor(prior, document);
+  const next = Math.max(0, ...Object.entries(prior.documents).filter(([other]) => other !== bare(document)).map(([, near]) => near));
+  return { prior: own, priorMargin: own - next, priorOverNone: own - prior.none };
+}
+
+const NOTHING: Features = { chunkCosine: 0, sentenceCosine: 0, coverage: 0, quoteCoverage: 0, unknown: 1, margin: 0, agreement: 0, lexical: 0, prior: 0, priorMargin: 0, priorOverNone: 0 };
+
+/** Largest weight of the query stands for a term the engine gave none. */
+function weightOf(term: string, weights: Found['weights']): number {
+  return weights[term] ?? Math.max(1, ...Object.values(weights));
+}
+
+function totalWeight(question: string, weights: Found['weights']): number {
+  let total = 0;
+  for (const term of new Set(termsOf(question))) total += weightOf(term, weights);
+  return total;
+}
+
+function coverageOf(question: string, weights: Found['weights'], total: number, text: string): number {
+  if (total === 0) return 0;
+  const present = new Set(termsOf(text));
+  let covered = 0;
+  for (const term of new Set(termsOf(question))) if (present.has(term)) covered += weightOf(term, weights);
+  return covered / total;
+}
+
+/** Terms as heavy as a term can be: nothing in the corpus uses them. */
+function unknownShare(question: string, weights: Found['weights'], total: number): number {
+  const heaviest = Math.max(0, ...Object.values(weights));
+  let unknown = 0;
+  for (const term of new Set(termsOf(question))) if ((weights[term] ?? heaviest) >= heaviest && heaviest > UNKNOWN_IDF_MIN) unknown += weightOf(term, weights);
+  return total === 0 ? 1 : unknown / total;
+}
+/** Below this the corpus is too small for "never used" to mean anything. */
+const UNKNOWN_IDF_MIN = 4;
+
+export function dot(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+}
