@@ -44,7 +44,8 @@ export function createTestClock(): TestClock {
     },
     advance(ms) {
       now += ms;
-      for (const timer of [...timers]) if (timer.at <= now && timers.delete(timer)) timer.run();
+      const due = [...timers].filter((timer) => timer.at <= now);
+      for (const timer of due) if (timers.delete(timer)) timer.run();
     },
   };
 }

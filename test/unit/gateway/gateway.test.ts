@@ -11,6 +11,7 @@ import { createBreaker } from '../../../agents/gateway/breaker.ts';
 import { createFixture, fakeProvider, START } from './fixture.ts';
 
 const texts = { texts: ['hello', 'a'] };
+const outside = () => fakeProvider({ name: 'hosted', inside: false, region: 'us' });
 const codeOf = (reply: Reply): string => (reply.status === 'failed' ? reply.error.code : 'done');
 
 describe('gateway - a served call', () => {
@@ -97,7 +98,6 @@ describe('gateway - refuses', () => {
 });
 
 describe('gateway - data class against provider', () => {
-  const outside = () => fakeProvider({ name: 'hosted', inside: false, region: 'us' });
   it('a provider outside the boundary never sees confidential data', async () => {
     const provider = outside();
     const { ask, mint } = createFixture({ providers: [provider] });
