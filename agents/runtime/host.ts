@@ -75,7 +75,8 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
   const onEscalation = options.onEscalation ?? (() => undefined);
   const host: TurnPorts = { ...ports, timers: ports.timers, registry, chain, limits, onEscalation };
   const cells = createCells({ turnsMax: limits.turnsMax, agentsMax: limits.agentsMax, now: () => ports.clock.now() });
-  const inHand = new Set<MailboxDelivery>();
+  const inHand = new Map<MailboxDelivery, Tenure>();
+  let asks = 0;
   const router: Router = { host, kinds, cells, inHand };
   const subscriptions: AsyncDisposable[] = [];
   const cancels: (() => void)[] = [];
@@ -97,7 +98,10 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
   async function serveAll(): Promise<void> {
     await serveMailboxes();
     for (const served of ephemeralOf(options.agents)) {
-      subscriptions.push(await ports.bus.subscribe(patterns.capability(served.capability.id), { queue: 'agents', concurrencyMax: limits.ephemeralMax }, (message) => serveAsk(host, served, message)));
+      subscriptions.push(await ports.bus.subscribe(patterns.capability(served.capability.id), { queue: 'agents', concurrencyMax: limits.ephemeralMax }, (message) => {
+        asks++;
+        return serveAsk(host, served, message).finally(() => asks--);
+      }));
     }
   }
 
@@ -128,20 +132,21 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
     draining = true;
     await Promise.all(subscriptions.splice(0).map((subscription) => subscription[Symbol.asyncDispose]()));
     await partitions?.stop();
-    if (inHand.size > 0) await within(ports, limits.drainMs, idle(ports, () => inHand.size === 0));
+    const rest = (): boolean => inHand.size === 0 && asks === 0;
+    if (!rest()) await within(ports, limits.drainMs, idle(ports, rest));
     for (const cancel of cancels.splice(0)) cancel();
     cells.forget('*');
   }
 
   return {
     async start() {
-      every(limits.progressMs, () => inHand.forEach((delivery) => delivery.working()));
+      every(limits.progressMs, () => inHand.forEach((tenure, delivery) => tenure.lost || delivery.working()));
       every(1_000, () => sweep(host, cells));
       await serveAll();
     },
     drain: () => (drained ??= drain()),
     [Symbol.asyncDispose]: () => (drained ??= drain()),
-    inspect: () => ({ name: options.name, partitions: options.partitions === '*' ? '*' : (partitions?.held ?? []), agents: cells.size, running: cells.running, inHand: inHand.size, draining }),
+    inspect: () => ({ name: options.name, partitions: options.partitions === '*' ? '*' : (partitions?.held ?? []), agents: cells.size, running: cells.running, inHand: inHand.size + asks, draining }),
     agents: (limit) => viewOf(cells, limit),
   };
 }
@@ -150,13 +155,13 @@ interface Router {
   readonly host: TurnPorts;
   readonly kinds: ReadonlyMap<string, Kind>;
   readonly cells: Cells;
-  readonly inHand: Set<MailboxDelivery>;
+  readonly inHand: Map<MailboxDelivery, Tenure>;
 }
 
 /** From the mailbox to the agent's queue. Never rejects. */
 async function route(router: Router, delivery: MailboxDelivery, tenure: Tenure): Promise<void> {
   const { host, inHand } = router;
-  inHand.add(delivery);
+  inHand.set(delivery, tenure);
   try {
     await deliver(router, delivery, tenure);
   } catch (error) {

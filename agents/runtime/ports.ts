@@ -29,6 +29,8 @@ export interface HostLimits {
   readonly partitionInFlightMax: number;
   /** Asks served at once per ephemeral capability; more are answered AIOS_OVERLOADED. */
   readonly ephemeralMax: number;
+  /** A turn takes no longer, however far away its deadline is; then it ends like one whose deadline passed. */
+  readonly turnMsMax: number;
   /** Agents in memory; past it the longest idle ones leave it. */
   readonly agentsMax: number;
   /** A delivery seen more often than this is a dead letter before it is handled: it may be what kills the process. */
@@ -51,6 +53,7 @@ export const DEFAULT_LIMITS: HostLimits = Object.freeze({
   turnsMax: 256,
   partitionInFlightMax: 16,
   ephemeralMax: 64,
+  turnMsMax: 900_000,
   agentsMax: 100_000,
   deliveriesMax: 10,
   transientTriesMax: 4,

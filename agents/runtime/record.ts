@@ -93,9 +93,10 @@ export function nextRecord(record: TurnRecord, fence: number, result: TurnResult
 /** The record a new owner writes before it serves: only the fence changes, and with it the revision that an old owner would write on. */
 export const bumpFence = (record: TurnRecord, fence: number): TurnRecord => ({ ...record, fence });
 
+const owed = (entry: DoneEntry): boolean => entry.outcome === undefined || entry.out !== 1;
+
 /** The record without the outcomes that were published, for an agent that idles in memory: they are found in the outcome stream. */
 export function slimRecord(record: TurnRecord): TurnRecord {
-  const owed = (entry: DoneEntry): boolean => entry.outcome === undefined || entry.out !== 1;
   return record.done.every(owed) ? record : { ...record, done: record.done.map((entry) => (owed(entry) ? entry : { id: entry.id, out: 1 })) };
 }
 

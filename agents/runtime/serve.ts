@@ -13,11 +13,13 @@ import { authorise } from './authority.ts';
 import type { Call } from './chain.ts';
 import { type ContextPorts, type Gathered, openContext } from './context.ts';
 import { parseEnvelope } from './envelope.ts';
+import type { HostLimits } from './ports.ts';
 import { classify } from './supervision.ts';
 import { parseOutput } from './turn.ts';
 
 export interface ServePorts extends ContextPorts {
   readonly metrics: Metrics;
+  readonly limits: HostLimits;
 }
 export interface Served {
   readonly agent: AnyAgent;
@@ -55,7 +57,7 @@ async function run(host: ServePorts, { agent, capability, handle }: Served, enve
   const { gathered } = opened;
   let cancel = nothing;
   const expired = new Promise<never>((_, reject) => {
-    cancel = host.clock.after(envelope.deadline - host.clock.now(), () => reject(fail('AIOS_DEADLINE_EXCEEDED')));
+    cancel = host.clock.after(Math.min(host.limits.turnMsMax, envelope.deadline - host.clock.now()), () => reject(fail('AIOS_DEADLINE_EXCEEDED')));
   });
   try {
     const input = parseValue(capability.input, envelope.input);

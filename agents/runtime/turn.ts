@@ -164,19 +164,18 @@ async function handle(host: TurnPorts, turn: Turn, record: TurnRecord, target: T
   const started = host.clock.monotonic();
   const call: Call = { kind: 'turn', agent: definition.kind, envelope, mandate, ...(target.traits === undefined ? {} : { traits: target.traits }) };
   const state = definition.state === undefined ? undefined : draftOf(turn, record);
-  const opened = openContext(host, { call, deadline: envelope.deadline, state, self: cell.address, effectsAllowed: target.traits?.effects ?? [], knownEffects: record.effects ?? [] });
-  const bounds = boundTurn(host, turn, opened.abort);
-  const forget = tenure.onLost(opened.abort);
+  const deadline = Math.min(envelope.deadline, host.clock.now() + host.limits.turnMsMax);
+  const opened = openContext(host, { call, deadline, state, self: cell.address, effectsAllowed: target.traits?.effects ?? [], knownEffects: record.effects ?? [] });
+  const bounds = boundTurn(host, deadline, tenure, opened.abort);
   const facts = (): TurnFacts => ({ gathered: opened.gathered, ms: host.clock.monotonic() - started });
   try {
-    const output = await Promise.race([host.chain(call, async () => target.parseOutput(await target.run(opened.context as never))), bounds.expired]);
+    const output = await Promise.race([host.chain(call, async () => target.parseOutput(await target.run(opened.context as never))), bounds.ended]);
     const changed = definition.state === undefined ? {} : { state: parseState(turn, opened.context.state) };
     return { kind: 'commit', result: resultOf(host, turn, { output }, facts(), changed) };
   } catch (error) {
     return afterFailure(host, turn, error, facts());
   } finally {
     bounds.cancel();
-    forget();
     opened.close();
   }
 }
@@ -188,16 +187,22 @@ interface TurnFacts {
   readonly ms: number;
 }
 
-/** Rejects when the deadline passes, and tells the context first, so that asks in flight stop. */
-function boundTurn(host: TurnPorts, { envelope }: Turn, abort: () => void): { readonly expired: Promise<never>; cancel(): void } {
+/** Rejects when the deadline passes or the tenure ends, and tells the context first, so that asks in flight stop. */
+function boundTurn(host: TurnPorts, deadline: number, tenure: Tenure, abort: () => void): { readonly ended: Promise<never>; cancel(): void } {
   let cancel = nothing;
-  const expired = new Promise<never>((_, reject) => {
-    cancel = host.clock.after(Math.max(0, envelope.deadline - host.clock.now()), () => {
+  const ended = new Promise<never>((_, reject) => {
+    const end = (error: unknown): void => {
       abort();
-      reject(fail('AIOS_DEADLINE_EXCEEDED'));
-    });
+      reject(error);
+    };
+    const stopClock = host.clock.after(Math.max(0, deadline - host.clock.now()), () => end(fail('AIOS_DEADLINE_EXCEEDED')));
+    const forget = tenure.onLost(() => end(fail('AIOS_FENCED', 'the lease was lost while the turn ran.')));
+    cancel = () => {
+      stopClock();
+      forget();
+    };
   });
-  return { expired, cancel: () => cancel() };
+  return { ended, cancel: () => cancel() };
 }
 
 /** State is plain JSON data, and for that a text round trip is several times cheaper than a structured clone. */

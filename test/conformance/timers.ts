@@ -9,20 +9,20 @@ import { bytesOf, idNamed, kindNamed, type MakePair, pause, textOf, unique, uniq
 
 const KIND = kindNamed('conformer');
 
+/** An agent, the subject it listens on, and what came with when. */
+async function listen(mailboxes: Mailboxes) {
+  const [tenant, id] = [uniqueTenant(), unique('a')];
+  const subject = subjects.mailbox(tenant, KIND, idNamed(id));
+  const got: { readonly text: string | undefined; readonly at: number }[] = [];
+  const subscription = await mailboxes.consume(partitionOf(KIND, id), { inFlightMax: 4 }, async (delivery) => {
+    if (delivery.subject === subject) got.push({ text: textOf(delivery.data), at: Date.now() });
+    await delivery.ack();
+  });
+  return { subject, got, key: (timer: string) => `${tenant}.${KIND}.${id}.${timer}`, [Symbol.asyncDispose]: () => subscription[Symbol.asyncDispose]() };
+}
+
 export function describeTimers(name: string, make: MakePair<{ readonly timers: Timers; readonly mailboxes: Mailboxes }>): void {
   describe(`timers (${name})`, () => {
-    /** An agent, the subject it listens on, and what came with when. */
-    async function listen(mailboxes: Mailboxes) {
-      const [tenant, id] = [uniqueTenant(), unique('a')];
-      const subject = subjects.mailbox(tenant, KIND, idNamed(id));
-      const got: { readonly text: string | undefined; readonly at: number }[] = [];
-      const subscription = await mailboxes.consume(partitionOf(KIND, id), { inFlightMax: 4 }, async (delivery) => {
-        if (delivery.subject === subject) got.push({ text: textOf(delivery.data), at: Date.now() });
-        await delivery.ack();
-      });
-      return { subject, got, key: (timer: string) => `${tenant}.${KIND}.${id}.${timer}`, [Symbol.asyncDispose]: () => subscription[Symbol.asyncDispose]() };
-    }
-
     it('schedule - delivers once, not before its time', async () => {
       await using pair = await make();
       await using agent = await listen(pair.second.mailboxes);

@@ -320,6 +320,59 @@ describe('agent host', () => {
     expect(kit.servers.leases.holders().size).toBe(0);
   });
 
+  it('leases - a turn whose lease is lost gives its message back at once, although its handler goes on', async () => {
+    const clock = createSimulatedClock();
+    const kit = createKit({ clock });
+    let runs = 0;
+    const stuck = defineAgent('counter', { state: counterState, initial: () => ({ total: 0 }) }).handle(add, async ({ by }, ctx) => {
+      if (++runs === 1) await clock.sleep(1_000_000);
+      ctx.state.total += by;
+      return { total: ctx.state.total };
+    });
+    const leases = kit.connect();
+    let give = new AbortController();
+    // The first host's leases can be taken from it, as when its connection stalls.
+    const losable = { ...leases, leases: { ...leases.leases, acquire: async (name: string, owner: string, ttlMs: number) => {
+      const lease = await leases.leases.acquire(name, owner, ttlMs);
+      if (lease === undefined) return undefined;
+      give.signal.addEventListener('abort', () => void lease.release());
+      return lease;
+    } } };
+    const first = createAgentHost(losable, { agents: [stuck], partitions: 'leased', name: 'a', limits: { acquireStepMax: 64 } });
+    await first.start();
+    const outcome = kit.dispatch('counter', shared(kit, 2, { deadline: clock.now() + 500_000 }), 60_000);
+    await clock.advance(100);
+    const second = createAgentHost(kit.connect(), { agents: [stuck], partitions: 'leased', name: 'b', limits: { acquireStepMax: 64 } });
+    give.abort();
+    give = new AbortController();
+    await second.start();
+    await clock.advance(6_000);
+    expect(runs).toBe(2);
+    expect(await outcome).toMatchObject({ status: 'done', output: { total: 2 } });
+    void Promise.all([first.drain(), second.drain()]);
+    await clock.advance(10_000);
+  });
+
+  it('asks - a drain lets those being served end', async () => {
+    const slow = defineAgent('slow').handle(echo, async ({ text }) => {
+      await clock.sleep(500);
+      return { text };
+    });
+    const clock = createSimulatedClock();
+    const kit = createKit({ clock });
+    const host = createAgentHost(kit, { agents: [slow], name: 'a', partitions: '*' });
+    await host.start();
+    const answer = kit.bus.request(subjects.capability('acme' as TenantId, 'text.echo' as CapabilityId), toBytes(kit.envelope(echo, { text: 'x' })), { timeoutMs: 5_000 });
+    await clock.advance(10);
+    let drained = false;
+    void host.drain().then(() => (drained = true));
+    await clock.advance(100);
+    expect(drained).toBe(false);
+    await clock.advance(1_000);
+    expect(drained).toBe(true);
+    expect(JSON.parse(new TextDecoder().decode((await answer).data))).toMatchObject({ status: 'done' });
+  });
+
   it('memory - idle agents leave it and come back with their state', async () => {
     await using w = await world([counter]);
     await w.run(w.kit.dispatch('counter', shared(w.kit, 2)));

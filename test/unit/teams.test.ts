@@ -39,13 +39,14 @@ describe('teams', () => {
   });
 
   it('parallel - gathers in the order of the inputs and stops waiting at the quorum', async () => {
-    const started = Date.now();
     const outcome = await lookAt(async (_, ctx) => {
       const { outputs, answered } = await parallel(ctx, square, [{ n: 1 }, { n: 100 }, { n: 3 }], { quorum: 2 });
       return { outputs: outputs.map((output) => output?.n ?? null), answered };
     });
     expect(outputOf(outcome)).toEqual({ outputs: [1, null, 9], answered: 2 });
-    expect(Date.now() - started).toBeLessThan(450);
+    // The straggler takes half a second and is not waited for.
+    expect(outcome?.receipts[0]).toMatchObject({ kind: 'turn', agent: 'leader' });
+    expect((outcome?.receipts[0] as { ms: number }).ms).toBeLessThan(450);
   });
 
   it('parallel - a quorum out of reach fails with the refusal, a reachable one survives it', async () => {
