@@ -51,4 +51,4 @@ export async function embedQuery(options: EmbedderOptions, { embedder, epoch }: 
   return undefined;
 }
 
-const isAway = (error: unknown): boolean => (['AIOS_MODEL_UNAVAILABLE', 'AIOS_MODEL_UNKNOWN', 'AIOS_MODEL_FAULT', 'AIOS_UNAVAILABLE', 'AIOS_OVERLOADED', 'AIOS_DISCONNECTED'] as const).some((code) => hasCode(error, code));
+const isAway = (error: unknown): boolean => (['AIOS_MODEL_UNAVAILABLE', 'AIOS_MODEL_UNKNOWN', 'AIOS_MODEL_FAULT', 'AIOS_UNAVAILABLE', 'AIOS_OVERLOADED', 'AIOS_DISCONNECTED', 'AIOS_DEADLINE_INFEASIBLE'] as const).some((code) => hasCode(error, code));
