@@ -129,7 +129,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
     const curve = curveOf(request.model);
     const parts = estimate(curve, request.texts, limits);
     const ownMs = parts.reduce((sum, ms) => sum + ms, 0);
-    if (queuedMs > 0 && queuedMs + ownMs > limits.queueMsMax) throw fail('AIOS_OVERLOADED', `${Math.round(queuedMs)} ms of device time are queued.`, { retryAfterMs: Math.ceil(queuedMs / slots / 2) });
+    if (queuedMs >= 1 && queuedMs + ownMs > limits.queueMsMax) throw fail('AIOS_OVERLOADED', `${Math.round(queuedMs)} ms of device time are queued.`, { retryAfterMs: Math.ceil(queuedMs / slots / 2) });
     const finish = finishMs(request, ownMs, now);
     if (now + finish > request.deadline) throw fail('AIOS_DEADLINE_INFEASIBLE', `It would take ${Math.ceil(finish)} ms, ${Math.max(0, request.deadline - now)} are left.`, { retryAfterMs: Math.ceil(runningMs(now) + queuedMs / slots) });
     const job: Job = { tenant: request.tenant, sla: request.sla, model: request.model, deadline: request.deadline, queuedAt: now, pending: [] };
