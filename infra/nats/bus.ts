@@ -26,7 +26,7 @@ export function createBus(link: NatsLink): Bus {
     async request(subject, data, { timeoutMs, headers, signal }) {
       refuseClosed();
       const answer = await link.request(subject, data, { timeoutMs: Math.max(1, Math.ceil(timeoutMs)), headers: toHeaders(headers), signal, what: `asking ${planeOf(subject)}` });
-      return toBusMessage(answer);
+      return toBusMessage(link, answer);
     },
     publish(subject, data, headers) {
       refuseClosed();
@@ -66,12 +66,12 @@ function subscribe(link: NatsLink, subject: string, queue: string | undefined, c
 
   function refuse(message: Msg): void {
     metrics.count('aios_bus_overloaded_total', labels);
-    answerFailure(message, fail('AIOS_OVERLOADED', `${concurrencyMax} messages are being handled.`, { retryAfterMs: RETRY_AFTER_MS }));
+    answerFailure(link, message, fail('AIOS_OVERLOADED', `${concurrencyMax} messages are being handled.`, { retryAfterMs: RETRY_AFTER_MS }));
   }
 
   function run(message: Msg): Promise<void> | undefined {
     try {
-      const result = handle(toBusMessage(message));
+      const result = handle(toBusMessage(link, message));
       return result instanceof Promise ? result.catch((thrown: unknown) => broke(message, thrown)) : undefined;
     } catch (thrown) {
       broke(message, thrown);
@@ -83,7 +83,7 @@ function subscribe(link: NatsLink, subject: string, queue: string | undefined, c
     const { code } = toErrorBody(thrown);
     metrics.count('aios_bus_handler_failed_total', { ...labels, code });
     logger.warn({ plane: labels.plane, code }, 'a message handler failed');
-    answerFailure(message, thrown);
+    answerFailure(link, message, thrown);
   }
 
   return {
@@ -94,13 +94,13 @@ function subscribe(link: NatsLink, subject: string, queue: string | undefined, c
   };
 }
 
-function answerFailure(message: Msg, thrown: unknown): void {
+function answerFailure(link: NatsLink, message: Msg, thrown: unknown): void {
   if (message.reply === undefined || message.reply === '') return;
   const reply: Reply = { v: 1, status: 'failed', error: toErrorBody(thrown), receipts: [], costMicroUsd: 0 };
-  message.respond(toBytes(reply));
+  respond(link, message, toBytes(reply));
 }
 
-function toBusMessage(message: Msg): BusMessage {
+function toBusMessage(link: NatsLink, message: Msg): BusMessage {
   let headers: Readonly<Record<string, string>> | undefined;
   const base = {
     subject: message.subject,
@@ -112,10 +112,19 @@ function toBusMessage(message: Msg): BusMessage {
   if (message.reply === undefined || message.reply === '') return base;
   return Object.defineProperty(base as BusMessage, 'respond', {
     enumerable: true,
-    value: (data: Uint8Array, extra?: Readonly<Record<string, string>>) => {
-      const hdrs = toHeaders(extra);
-      message.respond(data, hdrs === undefined ? undefined : { headers: hdrs });
-    },
+    value: (data: Uint8Array, extra?: Readonly<Record<string, string>>) => respond(link, message, data, extra),
+  });
+}
+
+/** An answer that cannot be sent any more is counted: who asked has a timeout. */
+function respond(link: NatsLink, message: Msg, data: Uint8Array, extra?: Readonly<Record<string, string>>): void {
+  const headers = toHeaders(extra);
+  link.together(() => {
+    try {
+      message.respond(data, headers === undefined ? undefined : { headers });
+    } catch {
+      link.metrics.count('aios_bus_answer_lost_total', { plane: planeOf(message.subject) });
+    }
   });
 }
 

@@ -30,7 +30,12 @@ export function createLeases(link: NatsLink, keyValue: KeyValue): Leases {
         return [message.subject.slice(`$KV.${BUCKETS.leases}.`.length), { owner, fence: fence ?? message.sequence }];
       }));
     },
-    watch: (run) => keyValue.watch(BUCKETS.leases, '>', (_key, value) => { if (value === undefined) run(); }),
+    async watch(run) {
+      const watch = await keyValue.watch(BUCKETS.leases, '>', (_key, value) => { if (value === undefined) run(); });
+      // Leases may have ended while we were away, our own among them.
+      const offReconnect = link.onReconnect(run);
+      return { async [Symbol.asyncDispose]() { offReconnect(); await watch[Symbol.asyncDispose](); } };
+    },
   };
 }
 

@@ -29,8 +29,11 @@ interface Waiting {
   onAbort?: () => void;
 }
 
-/** @param inbox a subject prefix nobody else can subscribe to */
-export function createRequests(nc: NatsConnection, inbox: string, inFlightMax = 8_192): Requests {
+/**
+ * @param inbox a subject prefix nobody else can subscribe to
+ * @param together runs writes of one turn of the event loop in one go
+ */
+export function createRequests(nc: NatsConnection, inbox: string, together: (write: () => void) => void, inFlightMax = 8_192): Requests {
   const waiting = new Map<string, Waiting>();
   const prefix = `${inbox}.`;
   let counter = 0;
@@ -77,12 +80,15 @@ export function createRequests(nc: NatsConnection, inbox: string, inFlightMax = 
       const token = (counter++).toString(36);
       return new Promise<Msg>((resolve, reject) => {
         start(token, call, resolve, reject);
-        try {
-          nc.publish(subject, data, call.headers === undefined ? { reply: prefix + token } : { reply: prefix + token, headers: call.headers });
-        } catch (error) {
-          take(token);
-          reject(convertNatsError(error, call.what));
-        }
+        together(() => {
+          if (!waiting.has(token)) return;
+          try {
+            nc.publish(subject, data, call.headers === undefined ? { reply: prefix + token } : { reply: prefix + token, headers: call.headers });
+          } catch (error) {
+            take(token);
+            reject(convertNatsError(error, call.what));
+          }
+        });
       });
     },
     failAll,

@@ -200,9 +200,11 @@ function createDesk(link: NatsLink, { handle, inFlightMax, workingMs = WORKING_M
 
 /** Acks travel without an answer; one lost with the connection means a redelivery, which handlers absorb. */
 export function respond(link: NatsLink, run: () => void): void {
-  try {
-    run();
-  } catch {
-    link.metrics.count('aios_consumer_ack_lost_total');
-  }
+  link.together(() => {
+    try {
+      run();
+    } catch {
+      link.metrics.count('aios_consumer_ack_lost_total');
+    }
+  });
 }

@@ -1,5 +1,5 @@
-// Bench of the actor runtime without servers: local tells through the chain, idle agents, activation, a durable turn on memory ports.
-// Owns: the parts that need no NATS. Peers run beside it in the same process: a bare array mailbox and XState.
+// Bench of the actor runtime: local tells through the chain, idle agents, activation, a turn on memory ports; asks over NATS beside it.
+// Owns: the parts that need no server; those that do are in actors-nats.part.ts. Peers run in the same process: a bare array mailbox and XState.
 // Others may assume: ratios hold across machines, absolute figures do not; nothing here is a pass mark of a test.
 
 import { createActor, fromTransition } from 'xstate';
@@ -11,9 +11,10 @@ import { subjects } from '../../contracts/address.ts';
 import { defineCapability } from '../../contracts/capability.ts';
 import type { AgentId, AgentKind, TenantId } from '../../contracts/ids.ts';
 import { toBytes } from '../../contracts/parse.ts';
+import { measureNats, type NatsBench } from './actors-nats.part.ts';
 import { createKit, createSeededRandom, realClock, silentLogger, silentMetrics } from '../kit/index.ts';
 
-export interface ActorsBench {
+export interface ActorsBench extends NatsBench {
   /** In-process tells handled per second, every message through an interceptor. */
   readonly tellPerSecond: number;
   readonly tellToRawRatio: number;
@@ -43,7 +44,9 @@ export async function run(options: { readonly json?: boolean } = {}): Promise<Ac
     xstate = Math.max(xstate, xstateRate());
   }
   const idle = await idleAgents();
+  const nats = await measureNats();
   const result: ActorsBench = {
+    ...nats,
     tellPerSecond: Math.round(tell), tellToRawRatio: round2(tell / raw), tellToXstateRatio: round2(tell / xstate),
     idleAgentsMB: round2(idle.bytes / 1e6), idleBytesPerAgent: Math.round(idle.bytes / AGENTS), activationUs: round2(idle.activationUs), turnUs: round2(idle.turnUs), spawnUs: round2(await spawnCost()),
   };
@@ -150,6 +153,8 @@ async function idleAgents(): Promise<{ readonly bytes: number; readonly activati
   await send(0, AGENTS, 'wake');
   await settled();
   const activationUs = ((performance.now() - startedAt) * 1_000) / AGENTS;
+  // Idle: what an agent keeps once the host has looked at it and found nothing to do.
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
   const bytes = heap() - before;
   const turnStarted = performance.now();
   await send(0, 20_000, 'turn');
