@@ -1,5 +1,6 @@
 // The message server for commands that look at it directly: one short connection, closed when the command ends.
-// Owns: finding the address and being quiet. Others may assume: failures are errors of the table.
+// Owns: finding the address and being quiet. Never starts a server.
+// Others may assume: failures are errors of the table.
 
 import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { createLogger } from '../log/logger.ts';
