@@ -11,7 +11,7 @@ import type { ErrorCode } from './errors.ts';
 import type { Envelope, Outcome, ProposedEffect, Trace } from './message.ts';
 import type { ModelReceipt, RetrievalReceipt } from './receipt.ts';
 import type { AppliedEffect, Decision, LedgerAnchor, TaskEntry, TaskResult, TaskState } from './task.ts';
-import type { Principal } from './verdict.ts';
+import type { Facts, Principal } from './verdict.ts';
 
 // ---- time, chance, words
 
@@ -362,7 +362,11 @@ export interface TaskView {
   readonly entry: TaskEntry;
   readonly state: TaskState;
   /** Present while a person is waited for. */
-  readonly waiting?: { readonly approvers: string; readonly quorum: number; readonly expiresAt: number; readonly workflowId: string; readonly card: string; readonly json: string; readonly reason?: string; readonly output?: unknown; readonly costMicroUsd?: number };
+  readonly waiting?: { readonly approvers: string; readonly quorum: number; readonly expiresAt: number; readonly workflowId: string; readonly card: string; readonly json: string; 
+    readonly reason?: string; readonly costMicroUsd?: number;
+    /** What policy looked at, and the machine's words with what they rest on. */
+    readonly facts?: Facts; readonly proposal?: string; readonly citations?: readonly { readonly document: string; readonly quote: string }[];
+  };
   readonly result?: TaskResult;
 }
 /** Idempotent start by key, wait, watch, cancel, decide: what the HTTP API, the CLI and embedded hosts share. */

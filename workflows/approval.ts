@@ -22,6 +22,11 @@ export interface ApprovalPage {
   readonly outcome?: string;
   readonly card: string;
   readonly json: string;
+  readonly reason: string;
+  readonly costMicroUsd: number;
+  readonly facts: ApprovalInput['facts'];
+  readonly proposal?: string;
+  readonly citations: ApprovalInput['citations'];
 }
 export const decideUpdate = defineUpdate<string, [unknown]>('decide');
 export const decideSignal = defineSignal<[unknown]>('decide');
@@ -123,6 +128,8 @@ function pageOf(desk: Desk): ApprovalPage {
   const { state, input } = desk;
   return {
     approvers: state.group, quorum: input.verdict.approval.quorum, expiresAt: state.expiresAt, card: approvalCard(input, state, desk.workflowId), json: approveJson(input),
+    reason: input.verdict.reason, costMicroUsd: input.costMicroUsd, facts: input.facts, citations: input.citations,
+    ...(input.proposal === undefined ? {} : { proposal: input.proposal }),
     ...(state.outcome === undefined ? {} : { outcome: state.outcome }),
   };
 }

@@ -100,9 +100,15 @@ function rowOfResult(ticket: Ticket, result: Result, latencyMs: number): Row {
 
 function rowOfView(ticket: Ticket, view: TaskView, latencyMs: number): Row {
   const { waiting, entry } = view;
-  const base = { ...emptyRow(ticket, latencyMs), ...answerOf(waiting?.output), taskId: entry.taskId };
+  const base = { ...emptyRow(ticket, latencyMs), taskId: entry.taskId };
   if (waiting === undefined) return { ...base, status: 'failed', reason: `AIOS_DEADLINE_EXCEEDED: still ${view.state} after ${latencyMs} ms` };
-  return { ...base, status: 'waiting', reason: waiting.reason ?? base.reason, costMicroUsd: waiting.costMicroUsd ?? 0, waiting: { workflowId: waiting.workflowId, json: waiting.json, approvers: waiting.approvers } };
+  return { ...base, ...proposed(waiting), status: 'waiting', costMicroUsd: waiting.costMicroUsd ?? 0, waiting: { workflowId: waiting.workflowId, json: waiting.json, approvers: waiting.approvers } };
+}
+
+/** Of a ticket that waits the facts are known, not the whole output. */
+function proposed({ facts = {}, proposal, citations, reason }: NonNullable<TaskView['waiting']>): Answer {
+  const share = (name: string): number | null => (typeof facts[name] === 'number' ? facts[name] / 10_000 : null);
+  return { intent: textOf(facts['intent']), confidence: share('confidenceBp'), groundedness: share('groundednessBp'), text: proposal ?? null, citations: citations ?? [], reason: reason ?? null };
 }
 
 const emptyRow = (ticket: Ticket, latencyMs: number): Row => ({ id: ticket.id, status: 'failed', intent: null, confidence: null, text: null, citations: [], groundedness: null, effect: null, reason: null, costMicroUsd: 0, latencyMs, taskId: null });

@@ -20,7 +20,7 @@ export interface ViewsOptions {
 
 /** What the workflows' queries answer; the shapes are theirs (workflows/governed-task.ts, workflows/approval.ts). */
 interface TaskPage { readonly taskId: string; readonly state: TaskState; readonly workflowId?: string; readonly waiting?: { readonly workflowId: string } }
-interface CardPage { readonly approvers: string; readonly quorum: number; readonly expiresAt: number; readonly card: string; readonly json: string; readonly outcome?: string }
+type CardPage = Omit<NonNullable<TaskView['waiting']>, 'workflowId'> & { readonly outcome?: string }
 
 const WATCH_MS = { first: 150, last: 2_000 } as const;
 const LIST_PARALLEL = 8;
@@ -75,8 +75,8 @@ export function createViews(options: ViewsOptions): Pick<Tasks, 'view' | 'watch'
     if (page.waiting === undefined) return { entry: at, state: isTerminal(page.state) ? 'committing' : page.state };
     const card = await client.workflow.getHandle(page.waiting.workflowId).query<CardPage, []>('card').catch(() => undefined);
     if (card === undefined || card.outcome !== undefined) return { entry: at, state: 'running' };
-    const { approvers, quorum, expiresAt, json } = card;
-    return { entry: at, state: 'waiting', waiting: { approvers, quorum, expiresAt, json, card: card.card, workflowId: page.waiting.workflowId } };
+    const { outcome: _outcome, ...waiting } = card;
+    return { entry: at, state: 'waiting', waiting: { ...waiting, workflowId: page.waiting.workflowId } };
   }
 
   async function* watch(tenant: string, taskId: string, signal: AbortSignal): AsyncIterable<TaskView> {

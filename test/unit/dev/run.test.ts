@@ -54,7 +54,7 @@ function scripted(): Client {
     if (text === 'explodes') throw fail('AIOS_DISCONNECTED');
     if (text === 'denied') throw fail('AIOS_BUDGET_EXCEEDED');
     const base = { taskId: id, workflowId: `c/${id}`, replayed: false };
-    if (text === 'waits') views.set(id, { entry: entry(id), state: 'waiting', waiting: { approvers: 'g', quorum: 1, expiresAt: 1, workflowId: `approval/${id}`, card: '', json: '{}', output: { intent: 'x.y', confidence: 0.4 } } });
+    if (text === 'waits') views.set(id, { entry: entry(id), state: 'waiting', waiting: { approvers: 'g', quorum: 1, expiresAt: 1, workflowId: `approval/${id}`, card: '', json: '{}', facts: { intent: 'x.y', confidenceBp: 4_000 }, reason: 'unsure' } });
     else if (text === 'slow') views.set(id, { entry: entry(id), state: 'running' });
     else return { ...base, result: text === 'refused' ? result(id, 'refused', { error: { code: 'AIOS_POLICY_DENIED', message: 'no' } }) : result(id, 'done', { output: { text: 'An answer.', groundedness: 0.9, confidence: 0.8, intent: 'a.b', citations: [{ document: 'd' }] } }) };
     return base;
@@ -69,7 +69,7 @@ test('batch - every ticket gives exactly one row, in order, whatever becomes of 
   const rows = await runBatch({ client: scripted(), capability: 'c.d', tickets, inputOf: (ticket) => ticket, keyOf: ({ id }) => id, inFlightMax: 3, ticketMsMax: 100, onRow: (_row, done) => { most = Math.max(most, done); } });
   expect(rows.map(({ id, status }) => [id, status])).toEqual(texts.map((text, i) => [`t-${text}`, ['answered', 'waiting', 'refused', 'failed', 'refused', 'failed'][i]]));
   expect(most).toBe(texts.length);
-  expect(rows[1]).toMatchObject({ intent: 'x.y', confidence: 0.4, waiting: { workflowId: 'approval/t-waits' } });
+  expect(rows[1]).toMatchObject({ intent: 'x.y', confidence: 0.4, reason: 'unsure', waiting: { workflowId: 'approval/t-waits' } });
   expect(rows[3]?.reason).toContain('AIOS_DISCONNECTED');
   const summary = summarise(rows, 1234.5);
   expect(summary).toMatchObject({ tickets: 6, answered: 1, waiting: 1, refused: 2, failed: 2, costMicroUsd: 20, groundedness: 0.9, firstResultMs: 1235 });
