@@ -6,8 +6,7 @@
 import type { ApprovalWords, Capability } from '../contracts/capability.ts';
 import { fail, isAiosError } from '../contracts/errors.ts';
 import type { PreparedApproval, PrepareArgs, RecheckArgs, Rechecked } from '../contracts/governed.ts';
-import { bodyOf, factsOf, outputFromWords } from './judge.ts';
-import { capabilityOf } from './dispatch.ts';
+import { bodyOf, capabilityOf, factsOf, outputFromWords } from './judge.ts';
 import type { ActivityPorts } from './ports.ts';
 
 const WORDS_MAX = 4_000;

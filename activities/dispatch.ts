@@ -3,15 +3,18 @@
 // Never publishes what was not reserved. Never waits for one member on another's account longer than HELD_MS_MAX.
 // Others may assume: run again with the same argument it asks again under the same ids, so agents answer and never work twice.
 
+import { digestOf } from '../contracts/canonical.ts';
 import type { Capability } from '../contracts/capability.ts';
 import { ERRORS, fail, isAiosError } from '../contracts/errors.ts';
 import type { AwaitArgs, DispatchArgs, DispatchedGroup, DispatchMember } from '../contracts/governed.ts';
 import { parseId } from '../contracts/ids.ts';
 import type { Envelope, Outcome } from '../contracts/message.ts';
+import { parseValue } from '../contracts/parse.ts';
 import type { ReserveAnswer } from '../contracts/ports.ts';
 import type { MemberOutcome } from '../contracts/task.ts';
 import { reserveFor } from '../policies/ladder.ts';
-import { type Attempted, bodyOf, judge } from './judge.ts';
+import { type Attempted, bodyOf, capabilityOf, judge } from './judge.ts';
+import { checkPinned } from './open.ts';
 import { grantFor } from './mandate.ts';
 import type { Patience } from './patience.ts';
 import type { ActivityPorts } from './ports.ts';
@@ -35,7 +38,9 @@ interface Sent {
 }
 
 export async function dispatchGroup(ports: ActivityPorts, patience: Patience, args: DispatchArgs, signal: AbortSignal): Promise<DispatchedGroup> {
+  checkPinned(ports, args.pinned);
   const capability = capabilityOf(ports, args.capability);
+  if (args.patienceMs === 0) ports.leftFastLane(args.workflowId);
   const answers = await reserve(ports, capability, args);
   const prepared = args.members.map((member, i) => prepare(ports, capability, args, member, answers[i]));
   const sent = prepared.filter((one): one is Sent => 'envelope' in one);
@@ -74,12 +79,6 @@ export async function publishAgain(ports: ActivityPorts, args: AwaitArgs): Promi
   if ('envelope' in again) await ports.dispatcher.publish(again.envelope);
 }
 
-export function capabilityOf(ports: Pick<ActivityPorts, 'registry'>, name: string): Capability {
-  const capability = ports.registry.get(name);
-  if (capability === undefined) throw fail('AIOS_CAPABILITY_UNKNOWN', name);
-  return capability;
-}
-
 async function reserve(ports: ActivityPorts, capability: Capability, args: DispatchArgs): Promise<readonly (ReserveAnswer | undefined)[]> {
   const close = args.members.flatMap((member) => (member.close === undefined ? [] : [member.close]));
   if (close.length > 0) await ports.budgets.settle(close);
@@ -100,6 +99,8 @@ function prepare(ports: ActivityPorts, capability: Capability, args: Pick<Dispat
   const microUsd = reserved ?? (answer === undefined ? 0 : reserveFor(member.rung, capability.budget.microUsdMax, member.spentMicroUsd));
   const attempted: Attempted = { reservedMicroUsd: microUsd, ...(answer === undefined || answer.reservation === '' ? {} : { reservation: answer.reservation }) };
   try {
+    parseValue(capability.input, member.input);
+    if (digestOf(member.input) !== member.inputDigest) throw fail('AIOS_INPUT_INVALID', 'The input is not the one that was accepted.');
     const token = ports.mandates.mint(grantFor(ports.registry, capability, args.tenant, args.policy, member, microUsd, ports.clock.now()));
     const envelope = envelopeOf(ports, capability, args.tenant, member, token);
     return { member, envelope, attempted: { ...attempted, mandate: ports.mandates.verify(token).digest } };

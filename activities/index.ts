@@ -1,21 +1,31 @@
-// The hands of the governing workflow: `createActivities(ports)` gives Temporal the functions it calls by name.
+// The hands of the governing workflow: `createHands(ports)` gives Temporal the functions it calls by name.
 // Owns: which port each activity touches, tracing, and the funnel of errors. The work is in open, dispatch, settle, approve.
 // Never decides: verdicts are made in the workflow. Others may assume: every activity may run again and answers the same.
 
 import { CompleteAsyncError, Context } from '@temporalio/activity';
-import type { GovernedActivities } from '../contracts/governed.ts';
+import type { GovernedActivities, OpenedGroup, OpenedMember } from '../contracts/governed.ts';
 import { prepareApproval, recheck } from './approve.ts';
 import { collectOutcome, dispatchGroup, publishAgain } from './dispatch.ts';
 import { guarded } from './failure.ts';
-import { openGroup } from './open.ts';
-import { createPatience } from './patience.ts';
+import { openGroup, pin } from './open.ts';
+import { createPatience, type Patience } from './patience.ts';
 import type { ActivityPorts } from './ports.ts';
 import { settleGroup } from './settle.ts';
 
 export type { ActivityPorts } from './ports.ts';
 
-export function createActivities(ports: ActivityPorts): GovernedActivities {
+export interface Hands {
+  readonly activities: GovernedActivities;
+  /** For the brain that starts a group: what `openGroup` would answer, without a step of the workflow. */
+  readonly pin: (capability: string, members: readonly OpenedMember[]) => Promise<OpenedGroup>;
+}
+
+export function createHands(ports: ActivityPorts): Hands {
   const patience = createPatience();
+  return { activities: createActivities(ports, patience), pin: (capability, members) => pin(ports, patience, capability, members) };
+}
+
+export function createActivities(ports: ActivityPorts, patience: Patience = createPatience()): GovernedActivities {
   return {
     openGroup: (args) => guarded(() => openGroup(ports, patience, args)),
     dispatchGroup: (args) => guarded(() => ports.tracer.span('dispatch', { parent: args.members[0]?.trace, attributes: { capability: args.capability, members: args.members.length } }, () => dispatchGroup(ports, patience, args, Context.current().cancellationSignal))),

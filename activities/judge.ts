@@ -7,6 +7,7 @@ import type { Capability } from '../contracts/capability.ts';
 import { fail, toErrorBody, type ErrorBody } from '../contracts/errors.ts';
 import type { Outcome, ProposedEffect } from '../contracts/message.ts';
 import { parseValue } from '../contracts/parse.ts';
+import type { CapabilityRegistry } from '../contracts/ports.ts';
 import type { MemberOutcome } from '../contracts/task.ts';
 import { type Facts, factsSchema } from '../contracts/verdict.ts';
 
@@ -46,6 +47,12 @@ export function factsOf(capability: Capability, input: unknown, output: unknown,
 function declared(capability: Capability, effect: ProposedEffect): ProposedEffect {
   if (!capability.effects.includes(effect.kind)) throw fail('AIOS_EFFECT_UNKNOWN', `${capability.id} does not declare ${effect.kind}.`);
   return effect;
+}
+
+export function capabilityOf(registry: { readonly registry: Pick<CapabilityRegistry, 'get'> }, name: string): Capability {
+  const capability = registry.registry.get(name);
+  if (capability === undefined) throw fail('AIOS_CAPABILITY_UNKNOWN', name);
+  return capability;
 }
 
 /** A person's words as an output of the capability. @throws AIOS_APPROVAL_MALFORMED when its schema has no place for them */

@@ -5,25 +5,42 @@
 import { digestOf } from '../contracts/canonical.ts';
 import type { Capability } from '../contracts/capability.ts';
 import { fail, isAiosError } from '../contracts/errors.ts';
-import type { OpenArgs, OpenedGroup, OpenedMember } from '../contracts/governed.ts';
+import type { PolicySlice } from '../contracts/bundle.ts';
+import type { OpenArgs, OpenedGroup, OpenedMember, Pinned } from '../contracts/governed.ts';
 import { parseId } from '../contracts/ids.ts';
 import { parseValue } from '../contracts/parse.ts';
 import { GROUP_TASKS_MAX, taskMemberSchema, type GovernedInput, type TaskMember } from '../contracts/task.ts';
 import { principalSchema } from '../contracts/verdict.ts';
-import { capabilityOf } from './dispatch.ts';
-import { bodyOf } from './judge.ts';
+import { bodyOf, capabilityOf } from './judge.ts';
 import type { Patience } from './patience.ts';
 import type { ActivityPorts } from './ports.ts';
 
 export async function openGroup(ports: ActivityPorts, patience: Patience, args: OpenArgs): Promise<OpenedGroup> {
-  const { input } = args;
-  checkShape(input);
-  const capability = capabilityOf(ports, input.capability);
-  const patienceMs = patience.of(input.capability, input.members.length);
-  if (patienceMs === 0) ports.leftFastLane(args.workflowId);
-  const slice = input.resume?.slice === undefined ? await ports.policies.slice(input.capability) : undefined;
-  const members = await Promise.all(input.members.map((member) => openMember(ports, capability, args, member)));
-  return { patienceMs, members, ...(slice === undefined ? {} : { slice }) };
+  checkShape(args.input);
+  const capability = capabilityOf(ports, args.input.capability);
+  const members = await Promise.all(args.input.members.map((member) => openMember(ports, capability, args, member)));
+  return pin(ports, patience, capability.id, members);
+}
+
+/** Members whose input was checked, with the slice in force now and the proof that it is the brain's. */
+export async function pin(ports: ActivityPorts, patience: Patience, capability: string, members: readonly OpenedMember[]): Promise<OpenedGroup> {
+  const slice = await ports.policies.slice(capability);
+  return { slice, seal: ports.sealOf(digestOfSlice(slice)), patienceMs: patience.of(capability, members.length), members };
+}
+
+/** A store hands out the same slice object while its bundle is in force, so its digest is computed once. */
+const sliceDigests = new WeakMap<PolicySlice, string>();
+function digestOfSlice(slice: PolicySlice): string {
+  const known = sliceDigests.get(slice);
+  if (known !== undefined) return known;
+  const digest = digestOf(slice);
+  sliceDigests.set(slice, digest);
+  return digest;
+}
+
+/** Whoever may start workflows may write any slice into their input; only what the brain sealed is acted on. @throws AIOS_FORBIDDEN */
+export function checkPinned(ports: Pick<ActivityPorts, 'sealOf'>, pinned: Pinned): void {
+  if (ports.sealOf(pinned.slice) !== pinned.seal) throw fail('AIOS_FORBIDDEN', 'The policy slice of this workflow was not issued by a brain.');
 }
 
 /** A start that is not even a group fails the workflow, by name and for good. */

@@ -21,6 +21,8 @@ export interface ActivityPorts {
   readonly tracer: Tracer;
   /** Deterministic and unguessable: the same attempt always has the same envelope id, on every brain. */
   readonly envelopeId: (tenant: string, task: string, attempt: number, rung: string) => string;
+  /** Proof that the brain issued a slice with this digest; the same on every brain. */
+  readonly sealOf: (sliceDigest: string) => string;
   /** Verifies a signed decision token. */
   readonly decisionToken: (claim: { readonly tenant: string; readonly task: string; readonly action: string; readonly by: string; readonly decision: string }, token: string) => boolean;
   /** Told when a workflow leaves the fast lane, so that the next group need not wait for it. */

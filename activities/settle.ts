@@ -9,6 +9,7 @@ import type { SettleArgs, SettledGroup, SettledMember, SettleMember } from '../c
 import type { DecisionRecord, IntentRecord, LedgerRecord } from '../contracts/record.ts';
 import type { AppliedEffect, HumanDecision, LedgerAnchor } from '../contracts/task.ts';
 import { bodyOf } from './judge.ts';
+import { checkPinned } from './open.ts';
 import type { ActivityPorts } from './ports.ts';
 
 /** What became of one member's effect: applied (now or earlier), refused by the system of record, or there was none. */
@@ -20,6 +21,7 @@ interface Effected {
 }
 
 export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promise<SettledGroup> {
+  checkPinned(ports, args.pinned);
   const earlier = await Promise.all(args.members.map((member) => ports.ledger.decision(member.taskId)));
   const fresh = args.members.filter((_member, i) => earlier[i] === undefined);
   const intents = fresh.flatMap((member) => (member.effect === undefined ? [] : [intentOf(args, member)]));

@@ -30,12 +30,19 @@ export interface OpenedMember {
   readonly member?: TaskMember;
   readonly refused?: ErrorBody;
 }
+/** What a run is pinned to before it decides anything. */
 export interface OpenedGroup {
-  /** Absent when the caller brought the slice its group was pinned to. */
-  readonly slice?: PolicySlice;
+  readonly slice: PolicySlice;
+  /** The brain's proof that it issued this slice: whoever starts a workflow may carry one, nobody else can make one. */
+  readonly seal: string;
   /** How long dispatch may wait in place, ms; learned from this capability's own history. */
   readonly patienceMs: number;
   readonly members: readonly OpenedMember[];
+}
+/** Names the slice the workflow decided with; an activity that acts on decisions checks the seal first. */
+export interface Pinned {
+  readonly slice: string;
+  readonly seal: string;
 }
 
 /** One attempt of one member on one rung. (task, attempt, rung) names the envelope and the reservation. */
@@ -43,6 +50,7 @@ export interface DispatchMember {
   readonly taskId: string;
   readonly principal: Principal;
   readonly input: unknown;
+  readonly inputDigest: string;
   readonly rung: Rung;
   readonly attempt: number;
   /** ms since 1970; of this attempt, so that a lower rung still has time. */
@@ -57,6 +65,7 @@ export interface DispatchArgs {
   readonly capability: string;
   readonly workflowId: string;
   readonly policy: string;
+  readonly pinned: Pinned;
   readonly patienceMs: number;
   readonly members: readonly DispatchMember[];
 }
@@ -141,6 +150,7 @@ export interface SettleArgs {
   readonly workflowId: string;
   readonly runId: string;
   readonly bundle: string;
+  readonly pinned: Pinned;
   readonly members: readonly SettleMember[];
   readonly left: readonly { readonly taskId: string; readonly workflowId: string }[];
 }

@@ -3,7 +3,7 @@
 // Never decides anything. Others may assume: a member is one task for its whole life, whoever governs it.
 
 import { z } from 'zod';
-import type { PolicySlice } from './bundle.ts';
+import type { OpenedGroup } from './governed.ts';
 import type { Rung } from './capability.ts';
 import type { ErrorBody } from './errors.ts';
 import type { ProposedEffect, Trace } from './message.ts';
@@ -48,6 +48,8 @@ export interface GovernedInput {
   readonly resume?: ResumePoint;
   /** Set by the brain, which claims every key before it starts a group; a direct start leaves it out and is claimed when it opens. */
   readonly claimed?: boolean;
+  /** What the brain opened already, so that the fast lane spends no step on it; a direct start leaves it out. */
+  readonly opened?: OpenedGroup;
 }
 
 /** Everything a member has gathered by the time it leaves its group; the workflow it goes on in starts here. */
@@ -58,8 +60,6 @@ export interface ResumePoint {
   readonly rung: Rung;
   readonly verdicts: readonly Verdict[];
   readonly settled?: MemberOutcome;
-  /** The bundle slice the group was pinned to; the leaver stays pinned to it. */
-  readonly slice?: PolicySlice;
   readonly degraded?: readonly string[];
   readonly receipts?: readonly Receipt[];
   readonly spentMicroUsd?: number;

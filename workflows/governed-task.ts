@@ -10,7 +10,7 @@ import {
 } from '@temporalio/workflow';
 import { digestOf } from '../contracts/canonical.ts';
 import { isErrorCode, type ErrorBody } from '../contracts/errors.ts';
-import type { GovernedActivities, OpenedGroup, SettleMember } from '../contracts/governed.ts';
+import type { GovernedActivities, OpenedGroup, Pinned, SettleMember } from '../contracts/governed.ts';
 import type { ApprovalInput, ApprovalResult, GovernedInput, GroupResult, MemberOutcome, TaskMember } from '../contracts/task.ts';
 import { arrived, begin, cancelled, decided, dispatchOf, errorOf, resultOf, resumeOf, settlementOf, type Escalation, type Run, type Scene } from './group.ts';
 import { groupPage, SEARCH, stateOf } from './page.ts';
@@ -33,6 +33,8 @@ export const decidedSignal = defineSignal<[ApprovalResult, string]>('decided');
 
 interface Governing {
   readonly input: GovernedInput;
+  readonly opened: OpenedGroup;
+  readonly pinned: Pinned;
   readonly scene: () => Scene;
   runs: readonly Run[];
   readonly where: Map<string, string>;
@@ -46,12 +48,11 @@ interface Governing {
 
 /** Governs 1 to 64 tasks of one tenant and one capability. */
 export async function governedTask(input: GovernedInput): Promise<GroupResult> {
-  const opened = await open(input);
-  const slice = opened.slice ?? input.resume?.slice;
-  if (slice === undefined) throw ApplicationFailure.nonRetryable('no policy slice', 'AIOS_POLICY_MISSING');
+  const opened = input.opened ?? (await open(input));
+  const { slice } = opened;
   const scene = (): Scene => ({ tenant: input.tenant, capability: input.capability, slice, now: Date.now() });
   const members = input.members.map((member, i) => begin(scene(), member, opened.members[i] ?? unopened(member), input.resume));
-  const group: Governing = { input, scene, runs: members, where: new Map(), cancelled: new Set(), approvals: new Map(), approvalCount: 0, waitingIn: new Map(), announced: false };
+  const group: Governing = { input, opened, pinned: { slice: digestOf(slice), seal: opened.seal }, scene, runs: members, where: new Map(), cancelled: new Set(), approvals: new Map(), approvalCount: 0, waitingIn: new Map(), announced: false };
   listen(group);
   try {
     await (group.runs.length === 1 ? driveOne(group, opened.patienceMs) : driveGroup(group, opened.patienceMs));
@@ -85,7 +86,7 @@ async function dispatch(group: Governing, patienceMs: number): Promise<void> {
   const out = group.runs.filter((run) => run.next.at === 'dispatch');
   if (out.length === 0) return;
   const latest = Math.max(...out.map((run) => run.member.deadline));
-  const args = { tenant: scene.tenant, capability: scene.capability, workflowId: workflowInfo().workflowId, policy: scene.slice.bundle, patienceMs, members: out.map((run) => dispatchOf(scene, run)) };
+  const args = { tenant: scene.tenant, capability: scene.capability, workflowId: workflowInfo().workflowId, policy: scene.slice.bundle, pinned: group.pinned, patienceMs, members: out.map((run) => dispatchOf(scene, run)) };
   const outcomes = await hands(`Reserve, mint, publish and wait up to ${patienceMs} ms for ${out.length === 1 ? 'the outcome' : `${out.length} outcomes`}`, Math.max(1_000, latest - scene.now + 1_000))
     .dispatchGroup(args)
     .then((answer) => answer.outcomes, (thrown: unknown) => failures(out.length, thrown));
@@ -147,7 +148,7 @@ async function close(group: Governing): Promise<GroupResult> {
   const leaving = leavers.map((run) => leave(group, scene, run, workflowId));
   for (const one of left) group.where.set(one.taskId, one.workflowId);
   const settlements: SettleMember[] = group.runs.filter((run) => run.next.at === 'end').map((run) => settlementOf(run));
-  const settled = await settling().settleGroup({ tenant: scene.tenant, capability: scene.capability, workflowId, runId, bundle: scene.slice.bundle, members: settlements, left: left.map(({ taskId, workflowId: place }) => ({ taskId, workflowId: place })) });
+  const settled = await settling().settleGroup({ tenant: scene.tenant, capability: scene.capability, workflowId, runId, bundle: scene.slice.bundle, pinned: group.pinned, members: settlements, left: left.map(({ taskId, workflowId: place }) => ({ taskId, workflowId: place })) });
   await Promise.all(leaving);
   const by = new Map(settled.members.map((one) => [one.taskId, one]));
   const results = settlements.map((one) => resultOf(one, by.get(one.taskId)));
@@ -159,7 +160,8 @@ async function close(group: Governing): Promise<GroupResult> {
 /** Resolves when the server has started the child: a workflow that closes before that takes its children's starts with it, whatever their close policy. A child that runs already is this same task, driven twice. */
 function leave(group: Governing, scene: Scene, run: Run, from: string): Promise<void> {
   const { resume: _old, ...base } = group.input;
-  const input: GovernedInput = { ...base, members: [run.member], claimed: true, resume: resumeOf(scene, run, from) };
+  const opened: OpenedGroup = { ...group.opened, members: group.opened.members.filter((one) => one.taskId === run.member.taskId) };
+  const input: GovernedInput = { ...base, members: [run.member], claimed: true, opened, resume: resumeOf(run, from) };
   return startChild(governedTask, {
     workflowId: `${group.input.capability}/${run.member.taskId}`, args: [input], parentClosePolicy: ParentClosePolicy.ABANDON, workflowTaskTimeout: TASK_TIMEOUT,
     staticSummary: summaryLine(run.summary), typedSearchAttributes: attributes(scene, [run.member.taskId], stateOf(run)),

@@ -192,10 +192,10 @@ function stripped(approval: ApprovalResult, checked: Rechecked): boolean {
 export const cancelled = (run: Run): Run => end(run, 'cancelled', errorOf('AIOS_TASK_CANCELLED'));
 
 /** A leaver takes everything along; the workflow it goes on in starts here. */
-export function resumeOf(scene: Scene, run: Run, from: string): ResumePoint {
+export function resumeOf(run: Run, from: string): ResumePoint {
   const at = run.next.at === 'await' ? 'await' : run.next.at === 'approval' ? 'approval' : 'redispatch';
   return {
-    from, at, attempt: run.attempt, rung: run.rung, verdicts: withEscalation(run), slice: scene.slice, degraded: run.degraded, receipts: run.receipts, spentMicroUsd: run.spentMicroUsd,
+    from, at, attempt: run.attempt, rung: run.rung, verdicts: withEscalation(run), degraded: run.degraded, receipts: run.receipts, spentMicroUsd: run.spentMicroUsd,
     ...(run.outcome === undefined ? {} : { settled: run.outcome }),
   };
 }
@@ -212,7 +212,7 @@ export function dispatchOf(scene: Scene, run: Run): DispatchMember {
   const share = lower === 0 ? left : Math.min(left, Math.max(scene.slice.capability.budget.latencyMsMax, Math.floor(left / (lower + 1))));
   const close = run.open[0];
   return {
-    taskId: run.member.taskId, principal: run.member.principal, input: run.member.input, rung: run.rung, attempt: run.attempt,
+    taskId: run.member.taskId, principal: run.member.principal, input: run.member.input, inputDigest: run.inputDigest, rung: run.rung, attempt: run.attempt,
     deadline: scene.now + Math.max(1, share), spentMicroUsd: run.spentMicroUsd,
     ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),
     ...(close === undefined ? {} : { close }),

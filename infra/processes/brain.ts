@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { shippedAgents } from '../../agents/index.ts';
 import { createRegistry } from '../../agents/registry.ts';
 import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
-import { createActivities } from '../../activities/index.ts';
+import { createHands } from '../../activities/index.ts';
 import { hasCode, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
 import type { LedgerEntry } from '../../contracts/record.ts';
@@ -28,7 +28,7 @@ import { startMetricsServer } from '../telemetry/metrics.ts';
 import { bootstrapSearch } from '../temporal/bootstrap.ts';
 import { connectTemporal, type TemporalLink } from '../temporal/connect.ts';
 import { createDecisionSigner, createDecisionVerifier } from '../temporal/decision-token.ts';
-import { createEnvelopeIds } from '../temporal/envelope-id.ts';
+import { createEnvelopeIds, createSeals } from '../temporal/envelope-id.ts';
 import { readHistory } from '../temporal/history.ts';
 import { createTasks, type GovernedTasks, type TasksOptions } from '../temporal/tasks.ts';
 import { startWorker } from '../temporal/worker.ts';
@@ -79,13 +79,15 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const registry = deps.registry ?? createRegistry(shippedAgents, gatewayCapabilities);
   const queue = deps.taskQueue === undefined ? {} : { taskQueue: deps.taskQueue };
   const signDecision = createDecisionSigner(signer);
-  const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
-  const activities = createActivities({
+  let governed: GovernedTasks | undefined;
+  const hands = createHands({
     budgets: ports.budgets(policies), mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
-    envelopeId: createEnvelopeIds(signer), decisionToken: createDecisionVerifier(verifier), leftFastLane: (workflowId) => tasks.leftFastLane(workflowId),
+    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier), leftFastLane: (workflowId) => governed?.leftFastLane(workflowId),
   });
-  opening.use(await startWorker({ link: temporal, activities, logger, identity: config.name, cacheDir: config.cacheDir, ...queue, ...(deps.workflows === undefined ? {} : { workflows: deps.workflows }) }));
+  const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, pin: hands.pin, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
+  governed = tasks;
+  opening.use(await startWorker({ link: temporal, activities: hands.activities, logger, identity: config.name, cacheDir: config.cacheDir, ...queue, ...(deps.workflows === undefined ? {} : { workflows: deps.workflows }) }));
   opening.use(tasks);
   const lineage = async (tenant: string, taskId: string): Promise<unknown> => {
     const { entry } = await tasks.view(tenant, taskId);

@@ -7,6 +7,7 @@ import type { Client, WorkflowHandle } from '@temporalio/client';
 import type { SearchAttributePair } from '@temporalio/common';
 import { digestOf } from '../../contracts/canonical.ts';
 import { ERRORS, fail, toErrorBody, type ErrorCode } from '../../contracts/errors.ts';
+import type { OpenedGroup, OpenedMember } from '../../contracts/governed.ts';
 import { readableId } from '../../contracts/ids.ts';
 import { parseValue } from '../../contracts/parse.ts';
 import type { CapabilityRegistry, Clock, Logger, Metrics, Random, StartRequest, TaskDirectory, Tasks } from '../../contracts/ports.ts';
@@ -25,6 +26,8 @@ export interface TasksOptions {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly taskQueue?: string;
+  /** Opens a group before it starts, which saves the workflow a step; without it the workflow opens itself. */
+  readonly pin?: (capability: string, members: readonly OpenedMember[]) => Promise<OpenedGroup>;
   /** Signs who decides, so that the approval knows the name as proven; the caller of `decide` has authenticated it. */
   readonly signDecision?: (claim: { readonly tenant: string; readonly task: string; readonly by: string; readonly decision: string }) => string;
   readonly group?: Pick<GroupFormerOptions, 'tasksMax' | 'inFlightMax' | 'groupsMax' | 'holdMsMax'>;
@@ -140,7 +143,8 @@ export function createTasks(options: TasksOptions): GovernedTasks {
   }
 
   async function startWorkflow(group: FormedGroup): Promise<WorkflowHandle<() => Promise<GroupResult>>> {
-    const input: GovernedInput = { v: 1, tenant: group.tenant, capability: group.capability, members: group.members, claimed: true };
+    const opened = await options.pin?.(group.capability, group.members.map(openedOf(group.capability)));
+    const input: GovernedInput = { v: 1, tenant: group.tenant, capability: group.capability, members: group.members, claimed: true, ...(opened === undefined ? {} : { opened }) };
     try {
       return await client.workflow.start<(input: GovernedInput) => Promise<GroupResult>>(WORKFLOWS.governed, {
         workflowId: group.workflowId, taskQueue: options.taskQueue ?? TASK_QUEUE, args: [input], requestEagerStart: true, workflowTaskTimeout: 3_000,
@@ -151,6 +155,9 @@ export function createTasks(options: TasksOptions): GovernedTasks {
       throw convertTemporalError(thrown);
     }
   }
+
+  /** Inputs were checked by `prepare`, or came from the history of a workflow whose inputs were. */
+  const openedOf = (capability: string) => ({ taskId, input }: TaskMember): OpenedMember => ({ taskId, summary: registry.get(capability)?.summary(input).slice(0, 200) ?? capability, inputDigest: digestOf(input) });
 
   function summaryOf(group: FormedGroup): string {
     if (group.members.length > 1) return `${group.members.length} tasks of ${group.capability}`;
