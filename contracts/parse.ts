@@ -43,23 +43,29 @@ export function parseValue<T>(schema: z.ZodType<T>, value: unknown): T {
   throw fail('AIOS_INPUT_INVALID', `${where}: ${issue?.message ?? 'invalid'}`);
 }
 
-/** The deepest nesting of brackets outside strings; stops counting one past the cap. */
+/** The deepest nesting of brackets outside strings; stops counting one past the cap. Strings are jumped over: most of a message is one. */
 export function depthOf(text: string): number {
   let depth = 0;
   let deepest = 0;
-  let inString = false;
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
-    if (inString) {
-      if (c === 92) i++;
-      else if (c === 34) inString = false;
-    } else if (c === 34) inString = true;
+    if (c === 34) i = endOfString(text, i + 1);
     else if (c === 123 || c === 91) {
       if (++depth > deepest) deepest = depth;
       if (deepest > DEPTH_MAX) return deepest;
     } else if (c === 125 || c === 93) depth--;
   }
   return deepest;
+}
+
+/** Where the string that starts at `from` ends: at the first quote with an even number of backslashes before it. */
+function endOfString(text: string, from: number): number {
+  for (let at = text.indexOf('"', from); at >= 0; at = text.indexOf('"', at + 1)) {
+    let slashes = 0;
+    while (at - slashes > from && text.charCodeAt(at - slashes - 1) === 92) slashes++;
+    if (slashes % 2 === 0) return at;
+  }
+  return text.length;
 }
 
 const encoder = new TextEncoder();
