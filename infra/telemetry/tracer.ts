@@ -4,6 +4,7 @@
 // the next message, and that a span ends with its error's code.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomBytes } from 'node:crypto';
 import { ROOT_CONTEXT, SpanStatusCode, trace as api, type Context, type SpanContext } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
@@ -23,6 +24,27 @@ export interface TracerOptions {
 export interface OpenTelemetryTracer extends Tracer, AsyncDisposable {}
 
 export function createTracer(options: TracerOptions): OpenTelemetryTracer {
+  return options.exporter === 'none' ? passOn() : exporting(options);
+}
+
+/** Nobody collects spans, so none are made; the trace still travels, since lineage and dead letters name it. */
+function passOn(): OpenTelemetryTracer {
+  const current = new AsyncLocalStorage<Trace>();
+  return {
+    span: (_name, { parent }, work) => {
+      const trace = (parent !== undefined && TRACEPARENT.test(parent.traceparent) ? parent : current.getStore()) ?? newTrace();
+      return current.run(trace, async () => work(trace));
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}
+
+function newTrace(): Trace {
+  const ids = randomBytes(24).toString('hex');
+  return { traceparent: `00-${ids.slice(0, 32)}-${ids.slice(32)}-01` };
+}
+
+function exporting(options: TracerOptions): OpenTelemetryTracer {
   const provider = new BasicTracerProvider({
     resource: resourceFromAttributes({ 'service.name': 'aios', 'service.instance.id': options.process }),
     spanProcessors: processorsFor(options),
@@ -61,7 +83,6 @@ function contextOf(parent: Trace): Context {
 }
 
 function processorsFor(options: TracerOptions): SpanProcessor[] {
-  if (options.exporter === 'none') return [];
   if (options.exporter === 'console') return [new SimpleSpanProcessor(lineExporter(options.logger))];
   const url = options.exporter.endsWith('/v1/traces') ? options.exporter : `${options.exporter.replace(/\/$/, '')}/v1/traces`;
   return [new BatchSpanProcessor(new OTLPTraceExporter({ url }), { maxQueueSize: 2_048, exportTimeoutMillis: 3_000 })];
