@@ -139,6 +139,7 @@ async function exchange(ports: ActivityPorts, args: DispatchArgs, sent: readonly
   });
   try {
     await Promise.all(publishes);
+    ports.logger.debug({ tasks: sent.map(({ member }) => member.taskId) }, 'dispatched');
     await Promise.all(waits);
   } finally {
     ends.abort();

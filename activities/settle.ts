@@ -26,8 +26,10 @@ export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promi
   const fresh = args.members.filter((_member, i) => earlier[i] === undefined);
   const intents = fresh.flatMap((member) => (member.effect === undefined ? [] : [intentOf(args, member)]));
   if (intents.length > 0) await ports.ledger.append(intents);
+  ports.logger.debug({ tasks: intents.map((intent) => intent.task) }, 'intents recorded');
   const effected = await Promise.all(args.members.map((member, i) => applied(ports, args, member, earlier[i])));
   const [anchors] = await Promise.all([record(ports, args, effected), close(ports, args)]);
+  ports.logger.debug({ tasks: args.members.map((member) => member.taskId) }, 'settled');
   return { members: effected.map((one) => settledOf(one, anchors)) };
 }
 

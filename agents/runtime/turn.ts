@@ -168,6 +168,7 @@ async function handle(host: TurnPorts, turn: Turn, record: TurnRecord, target: T
   const opened = openContext(host, { call, deadline, state, self: cell.address, effectsAllowed: target.traits?.effects ?? [], knownEffects: record.effects ?? [] });
   const bounds = boundTurn(host, deadline, tenure, opened.abort);
   const facts = (): TurnFacts => ({ gathered: opened.gathered, ms: host.clock.monotonic() - started });
+  host.logger.debug({ agent: definition.kind, task: envelope.task, attempt: turn.delivery.attempt }, 'turn started');
   try {
     const output = await Promise.race([host.chain(call, async () => target.parseOutput(await target.run(opened.context as never))), bounds.ended]);
     const changed = definition.state === undefined ? {} : { state: parseState(turn, opened.context.state) };
@@ -345,6 +346,7 @@ async function commit(host: TurnPorts, turn: Turn, record: TurnRecord, result: T
   cell.record = next;
   cell.outboxSent = next.outbox.length === 0 && next.timers === undefined;
   cell.faults?.delete(turn.envelope.id);
+  host.logger.debug({ agent: cell.address.kind, task: turn.envelope.task, attempt: turn.delivery.attempt }, 'turn committed');
   return next.done.at(-1) as DoneEntry;
 }
 
