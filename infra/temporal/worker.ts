@@ -30,7 +30,7 @@ export interface WorkerOptions {
 /** Source runs under a condition of its own; the published build is plain JavaScript. */
 const fromSource = import.meta.url.endsWith('.ts');
 /** Part of the cache key: grows when the way of bundling changes. */
-const BUNDLE_VERSION = 4;
+const BUNDLE_VERSION = 5;
 const SHIPPED = new URL(`../../workflows/index.${fromSource ? 'ts' : 'js'}`, import.meta.url);
 /** Drained within this, or left to the other brains: their replay takes over. */
 const GRACE_MS = 4_000;
@@ -81,7 +81,7 @@ export async function workflowBundle(entry: URL, cacheDir: string | undefined): 
 
 const packages = join(dirname(createRequire(import.meta.url).resolve('@temporalio/workflow/package.json')), '..', '..');
 
-const EMPTY_MAP = `//# sourceMappingURL=data:application/json;charset=utf-8;base64,${Buffer.from(JSON.stringify({ version: 3, sources: [], names: [], mappings: '' })).toString('base64')}`;
+const EMPTY_MAP = `//# sourceMappingURL=data:application/json;charset=utf-8;base64,${Buffer.from(JSON.stringify({ version: 3, file: 'workflows.js', sources: [], names: [], mappings: '' })).toString('base64')}`;
 
 /**
  * An entry file may lie in a home that has no packages of its own, so ours are looked into last. The shipped workflows are
