@@ -91,11 +91,12 @@ async function main(): Promise<void> {
     const inform = own.filter((row) => !row.guarded && row.triage.effect < EFFECT_CONFIDENCE_MIN);
     const shipped = fit(inform, SHIPPED_FEATURES);
     const foreign = fit(inform, FOREIGN_FEATURES);
+    // The foreign bar's bounds: at 0.67 a fifth of the answers to the calibration half are wrong when the help centre is treated as foreign.
     const heldOut = heldOutScores(inform, SHIPPED_FEATURES);
     const threshold = thresholdFor(inform, heldOut);
     const numbers = {
       v: 1, shipped: { model: shipped, threshold },
-      foreign: { model: foreign, thresholdMin: 0.35, thresholdMax: 0.8, negativeQuantile: 0.75 },
+      foreign: { model: foreign, thresholdMin: 0.35, thresholdMax: 0.67, negativeQuantile: 0.6 },
       effectConfidenceMin: EFFECT_CONFIDENCE_MIN, trainedOn: createHash('sha256').update(await readFile(`${DATA}tickets.jsonl`)).update(await readFile(`${DATA}questions.jsonl`)).digest('hex'),
     };
     await writeFile(OUTPUT, `${JSON.stringify(numbers, null, 1)}\n`);
