@@ -3,6 +3,7 @@
 // Others may assume: an activity touches nothing that is not named here.
 
 import type { Budgets, CapabilityRegistry, Clock, Dispatcher, Effects, Ledger, Logger, Mandates, Metrics, Outcomes, PolicyStore, TaskDirectory, Tracer, WaitTokens } from '../contracts/ports.ts';
+import type { TaskResult } from '../contracts/task.ts';
 
 export interface ActivityPorts {
   readonly budgets: Budgets;
@@ -25,6 +26,8 @@ export interface ActivityPorts {
   readonly sealOf: (sliceDigest: string) => string;
   /** Verifies a signed decision token. */
   readonly decisionToken: (claim: { readonly tenant: string; readonly task: string; readonly action: string; readonly by: string; readonly decision: string }, token: string) => boolean;
+  /** Told when tasks are settled and on record, a transaction before their workflow's end is stored. */
+  readonly settled: (workflowId: string, results: readonly TaskResult[]) => void;
   /** Told when a workflow leaves the fast lane, so that the next group need not wait for it. */
   readonly leftFastLane: (workflowId: string) => void;
 }

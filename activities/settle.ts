@@ -8,6 +8,7 @@ import { ERRORS, isAiosError } from '../contracts/errors.ts';
 import type { SettleArgs, SettledGroup, SettledMember, SettleMember } from '../contracts/governed.ts';
 import type { DecisionRecord, IntentRecord, LedgerRecord } from '../contracts/record.ts';
 import type { AppliedEffect, HumanDecision, LedgerAnchor } from '../contracts/task.ts';
+import { resultOf } from '../policies/settlement.ts';
 import { bodyOf } from './judge.ts';
 import { checkPinned } from './open.ts';
 import type { ActivityPorts } from './ports.ts';
@@ -30,7 +31,9 @@ export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promi
   const effected = await Promise.all(args.members.map((member, i) => applied(ports, args, member, earlier[i])));
   const [anchors] = await Promise.all([record(ports, args, effected), close(ports, args)]);
   ports.logger.debug({ tasks: args.members.map((member) => member.taskId) }, 'settled');
-  return { members: effected.map((one) => settledOf(one, anchors)) };
+  const settled = effected.map((one) => settledOf(one, anchors));
+  ports.settled(args.workflowId, args.members.map((member, i) => resultOf(member, settled[i])));
+  return { members: settled };
 }
 
 /** An effect runs again under its key and answers the same; a refusal is an answer, everything else is tried again. */

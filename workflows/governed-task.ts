@@ -12,7 +12,8 @@ import { digestOf } from '../contracts/canonical.ts';
 import { isErrorCode, type ErrorBody } from '../contracts/errors.ts';
 import type { GovernedActivities, OpenedGroup, Pinned, SettleMember } from '../contracts/governed.ts';
 import type { ApprovalInput, ApprovalResult, GovernedInput, GroupResult, MemberOutcome, TaskMember } from '../contracts/task.ts';
-import { arrived, begin, cancelled, decided, dispatchOf, errorOf, resultOf, resumeOf, settlementOf, type Escalation, type Run, type Scene } from './group.ts';
+import { arrived, begin, cancelled, decided, dispatchOf, errorOf, resumeOf, settlementOf, type Escalation, type Run, type Scene } from './group.ts';
+import { resultOf } from '../policies/settlement.ts';
 import { groupPage, SEARCH, stateOf } from './page.ts';
 
 /** Steps of one task: at most five rungs, each with a dispatch, a wait and an approval, and room to spare. */

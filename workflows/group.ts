@@ -6,10 +6,10 @@
 import type { PolicySlice } from '../contracts/bundle.ts';
 import type { Rung } from '../contracts/capability.ts';
 import { ERRORS, type ErrorBody, type ErrorCode } from '../contracts/errors.ts';
-import type { DispatchMember, OpenedMember, Rechecked, SettledMember, SettleMember } from '../contracts/governed.ts';
+import type { DispatchMember, OpenedMember, Rechecked, SettleMember } from '../contracts/governed.ts';
 import type { SettleRequest } from '../contracts/ports.ts';
 import type { Receipt } from '../contracts/receipt.ts';
-import type { ApprovalResult, HumanDecision, MemberOutcome, ResumePoint, TaskMember, TaskResult } from '../contracts/task.ts';
+import type { ApprovalResult, HumanDecision, MemberOutcome, ResumePoint, TaskMember } from '../contracts/task.ts';
 import type { Action, Facts, PolicyRequest, Verdict } from '../contracts/verdict.ts';
 import { decide } from '../policies/evaluate.ts';
 import { humanApproval } from '../policies/ladder.ts';
@@ -234,19 +234,6 @@ export function settlementOf(run: Run): SettleMember {
     ...(run.feedback === undefined ? {} : { feedback: run.feedback }),
     ...(next.error === undefined ? {} : { error: next.error }),
     ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),
-  };
-}
-
-export function resultOf(settlement: SettleMember, settled: SettledMember | undefined): TaskResult {
-  const refused = settled?.error;
-  return {
-    taskId: settlement.taskId, state: refused === undefined ? settlement.state : 'failed', rung: settlement.rung, degraded: settlement.degraded,
-    verdicts: settlement.verdicts, receipts: settlement.receipts, costMicroUsd: settlement.costMicroUsd,
-    ...(settlement.output === undefined || refused !== undefined ? {} : { output: settlement.output }),
-    ...(refused ?? settlement.error ? { error: (refused ?? settlement.error) as ErrorBody } : {}),
-    ...(settled?.effect === undefined ? {} : { effect: settled.effect }),
-    ...(settlement.human === undefined ? {} : { human: settlement.human }),
-    ...(settled === undefined ? {} : { ledger: settled.ledger }),
   };
 }
 

@@ -83,7 +83,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const hands = createHands({
     budgets: ports.budgets(policies), mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
-    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier), leftFastLane: (workflowId) => governed?.leftFastLane(workflowId),
+    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier), leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
   });
   const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, pin: hands.pin, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
   governed = tasks;

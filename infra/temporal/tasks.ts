@@ -35,6 +35,8 @@ export interface TasksOptions {
 export interface GovernedTasks extends Tasks, AsyncDisposable {
   /** Told by the activities of this process when a workflow leaves the fast lane. */
   leftFastLane(workflowId: string): void;
+  /** Told by the activities when decisions are on disk in the ledger. The answer goes out then, and the next group starts, while the server still stores the workflow's end: driven again after a crash the workflow ends with the same decision. */
+  settled(workflowId: string, results: readonly TaskResult[]): void;
 }
 
 /** An envelope of 256 KiB must hold the input, the mandate and its own fields. */
@@ -252,6 +254,10 @@ export function createTasks(options: TasksOptions): GovernedTasks {
   return {
     start, result, cancel, decide, ...views,
     leftFastLane: (workflowId) => former.release(workflowId),
+    settled(workflowId, results) {
+      for (const one of results) conclude(one);
+      former.release(workflowId);
+    },
     async [Symbol.asyncDispose]() {
       closing.abort();
       for (const [taskId] of pending) abandon(taskId, fail('AIOS_UNAVAILABLE', 'This brain is stopping; ask again.'));

@@ -128,6 +128,7 @@ async function openSides(home: string): Promise<Sides> {
         return handle.result();
       },
       async events(workflowId) {
+        await client.workflow.getHandle(workflowId).result();
         return (await client.workflow.getHandle(workflowId).fetchHistory()).events?.length ?? 0;
       },
       [Symbol.asyncDispose]: () => open.disposeAsync(),

@@ -13,6 +13,7 @@ const { tasks, temporal } = line.brain;
 const start = async (text: string, over: Parameters<Line['request']>[1] = {}): Promise<string> => (await tasks.start(line.request(text, over))).entry.taskId;
 const end = async (taskId: string): Promise<TaskResult | undefined> => tasks.result('demo', taskId, 60_000);
 const keep = async (name: string, workflowId: string): Promise<void> => {
+  if (!workflowId.startsWith('approval/')) await temporal.client.workflow.getHandle(workflowId).result().catch(() => undefined);
   const history = await temporal.client.workflow.getHandle(workflowId).fetchHistory();
   await writeFile(new URL(`./histories/${name}.json`, import.meta.url), `${JSON.stringify({ workflowId, history: JSON.parse(historyToJSON(history)) as unknown }, undefined, 1)}\n`);
 };

@@ -24,7 +24,9 @@ const finished = async (taskId: string): Promise<TaskResult> => {
   return result;
 };
 const handle = (workflowId: string) => line.brain.temporal.client.workflow.getHandle(workflowId);
+/** The answer comes before the server has stored the workflow's end, so a governed workflow is awaited first; an approval stays open. */
 const eventsOf = async (workflowId: string): Promise<string[]> => {
+  if (!workflowId.startsWith('approval/')) await handle(workflowId).result();
   const history = await handle(workflowId).fetchHistory();
   return (history.events ?? []).map((event) => Object.keys(event).find((key) => key.endsWith('EventAttributes'))?.replace('EventAttributes', '') ?? '');
 };

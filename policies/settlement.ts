@@ -1,0 +1,20 @@
+// The result of a task from what settlement was told and what it did: one function for the workflow and for whoever answers first.
+// Owns: the shape of a result. Never decides: state and error were decided before, but for an effect that was refused.
+// Others may assume: pure; the workflow's recorded result and the answer given at settlement are the same value.
+
+import type { ErrorBody } from '../contracts/errors.ts';
+import type { SettledMember, SettleMember } from '../contracts/governed.ts';
+import type { TaskResult } from '../contracts/task.ts';
+
+export function resultOf(settlement: SettleMember, settled: SettledMember | undefined): TaskResult {
+  const refused = settled?.error;
+  return {
+    taskId: settlement.taskId, state: refused === undefined ? settlement.state : 'failed', rung: settlement.rung, degraded: settlement.degraded,
+    verdicts: settlement.verdicts, receipts: settlement.receipts, costMicroUsd: settlement.costMicroUsd,
+    ...(settlement.output === undefined || refused !== undefined ? {} : { output: settlement.output }),
+    ...(refused ?? settlement.error ? { error: (refused ?? settlement.error) as ErrorBody } : {}),
+    ...(settled?.effect === undefined ? {} : { effect: settled.effect }),
+    ...(settlement.human === undefined ? {} : { human: settlement.human }),
+    ...(settled === undefined ? {} : { ledger: settled.ledger }),
+  };
+}
