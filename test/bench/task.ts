@@ -24,8 +24,8 @@ export interface TaskBench {
 const TARGETS = { p50Ratio: 0.85, throughputRatio: 6, loadedP50Ratio: 0.3 } as const;
 
 /** Tasks each, one at a time and loaded; in blocks that take turns. */
-const ALONE = { total: 100, block: 25 } as const;
-const LOADED = { total: 320, block: 160, inFlight: 32 } as const;
+const ALONE = { total: 300, block: 25 } as const;
+const LOADED = { total: 640, block: 160, inFlight: 32 } as const;
 const SLOW = { total: 40, inFlight: 4 } as const;
 const WARM = 40;
 const WAIT_MS = 30_000;
