@@ -60,8 +60,8 @@ export async function runBatch(options: BatchOptions): Promise<readonly Row[]> {
 }
 
 /** Most tickets are done by then; the others are asked about until they end or wait for a person. */
-const START_WAIT_MS = 2_000;
-const POLL_WAIT_MS = 500;
+const START_WAIT_MS = 800;
+const POLL_WAIT_MS = 300;
 const TICKET_MS_MAX = 120_000;
 
 async function runTicket(ticket: Ticket, options: BatchOptions): Promise<Row> {
