@@ -111,7 +111,7 @@ export const quote = (words: string): string => words.slice(0, WORDS_MAX).split(
 /** Backslashes before ASCII punctuation that Markdown reads, entities for HTML, and no bare links. */
 export function escapeText(words: string): string {
   return words
-    .replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, ' ')
+    .replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ')
     .replaceAll(/\s+/g, ' ')
     .replaceAll(/[\\`*_{}[\]()#+!|~-]/g, '\\$&')
     .replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')

@@ -170,9 +170,9 @@ export function createTasks(options: TasksOptions): GovernedTasks {
   /** The group's end is its members' end, but for those who left; a group that failed as a whole is driven again one by one. */
   async function finish(handle: WorkflowHandle<() => Promise<GroupResult>>, group: FormedGroup): Promise<void> {
     try {
-      const result = await follower.patiently(() => handle.result());
-      for (const one of result.results) conclude(one);
-      for (const one of result.left) void follower.follow(one.workflowId, one.taskId).then(conclude, (thrown: unknown) => abandon(one.taskId, thrown));
+      const ended = await follower.patiently(() => handle.result());
+      for (const one of ended.results) conclude(one);
+      for (const one of ended.left) void follower.follow(one.workflowId, one.taskId).then(conclude, (thrown: unknown) => abandon(one.taskId, thrown));
     } catch (thrown) {
       if (isWorkflowFailure(thrown) && group.members.length > 1) return redrive(group);
       for (const member of group.members) abandon(member.taskId, thrown);
@@ -195,13 +195,13 @@ export function createTasks(options: TasksOptions): GovernedTasks {
     }
   }
 
-  function conclude(result: TaskResult): void {
-    if (JSON.stringify(result).length <= RECENT_BYTES_MAX) {
-      recent.set(result.taskId, result);
+  function conclude(ended: TaskResult): void {
+    if (JSON.stringify(ended).length <= RECENT_BYTES_MAX) {
+      recent.set(ended.taskId, ended);
       if (recent.size > RECENT_MAX) recent.delete(recent.keys().next().value ?? '');
     }
-    pending.get(result.taskId)?.resolve(result);
-    pending.delete(result.taskId);
+    pending.get(ended.taskId)?.resolve(ended);
+    pending.delete(ended.taskId);
   }
 
   function abandon(taskId: string, thrown: unknown): void {

@@ -6,7 +6,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bundleWorkflowCode, NativeConnection, Worker } from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { Client } from '@temporalio/client';
 import { BENCH_SLOW_MS } from '../../agents/catalog/echo.ts';
 import { readConfig } from '../../infra/config.ts';
@@ -139,9 +139,11 @@ async function openSides(home: string): Promise<Sides> {
   }
 }
 
+const quiet = (): void => undefined;
+
 async function plainWorker(address: string): Promise<{ readonly client: Client } & AsyncDisposable> {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
   const connection = await NativeConnection.connect({ address });
-  const quiet = (): void => undefined;
   const logger = { log: quiet, trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet };
   const workflowBundle = await bundleWorkflowCode({ workflowsPath: new URL('./plain.part.ts', import.meta.url).pathname, logger });
   const worker = await Worker.create({ connection, taskQueue: 'plain', workflowBundle, activities: { nothing: async (text: string) => text } });
@@ -156,8 +158,9 @@ async function plainWorker(address: string): Promise<{ readonly client: Client }
   };
 }
 
+const line = (name: string, one: Sample): string => `${name.padEnd(34)} p50 ${median(one.ms).toFixed(1).padStart(7)} ms   p95 ${percentile(one.ms, 0.95).toFixed(1).padStart(7)} ms   ${one.perSecond.toFixed(1).padStart(7)}/s\n`;
+
 function report(result: TaskBench, alone: Pair, busy: Pair): void {
-  const line = (name: string, one: Sample): string => `${name.padEnd(34)} p50 ${median(one.ms).toFixed(1).padStart(7)} ms   p95 ${percentile(one.ms, 0.95).toFixed(1).padStart(7)} ms   ${one.perSecond.toFixed(1).padStart(7)}/s\n`;
   process.stdout.write(line('plain workflow, 1 in flight', alone.plain) + line('governed task, 1 in flight', alone.governed) + line(`plain workflow, ${LOADED.inFlight} in flight`, busy.plain) + line(`governed task, ${LOADED.inFlight} in flight`, busy.governed));
   for (const [name, value] of Object.entries(result)) process.stdout.write(`${name.padEnd(18)} ${value}${name in TARGETS ? `   (target ${name === 'throughputRatio' ? '>=' : '<='} ${TARGETS[name as keyof typeof TARGETS]})` : ''}\n`);
 }

@@ -1,7 +1,7 @@
 // The approval reducer: who may decide, quorum, delegation, expiry, single use; and that no order of attempts breaks it.
 // Owns: rules only; the workflow around them is tested on real servers. Others may assume: time is an argument everywhere.
 
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ApprovalInput } from '../../../contracts/task.ts';
 import { attempt, expire, openApproval, parseDecision, type ApprovalState } from '../../../policies/approval.ts';

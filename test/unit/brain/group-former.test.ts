@@ -85,7 +85,7 @@ describe('group former', () => {
     const { launched, join } = bench();
     for (const tenant of ['red', 'blue']) for (const capability of ['a.b', 'c.d']) await join('first', tenant, capability).started;
     for (const tenant of ['red', 'blue']) for (const capability of ['a.b', 'c.d']) for (const id of ['x', 'y']) join(id, tenant, capability);
-    for (const group of [...launched]) group.release();
+    for (const group of launched.slice(0, 4)) group.release();
     await settle();
     expect(launched.slice(4).map((group) => `${group.tenant} ${group.capability} ${group.members.length}`).sort()).toEqual(['blue a.b 2', 'blue c.d 2', 'red a.b 2', 'red c.d 2']);
   });
