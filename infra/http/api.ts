@@ -15,7 +15,7 @@ import { ERRORS, fail, isAiosError, toErrorBody } from '../../contracts/errors.t
 import { parseId } from '../../contracts/ids.ts';
 import type { Trace } from '../../contracts/message.ts';
 import { MESSAGE_BYTES_MAX, parseBytes, parseValue } from '../../contracts/parse.ts';
-import type { CapabilityRegistry, Logger, Metrics, Tasks } from '../../contracts/ports.ts';
+import type { CapabilityRegistry, Logger, Metrics, Tasks, Tracer } from '../../contracts/ports.ts';
 import { isTerminal, TASK_STATES } from '../../contracts/task.ts';
 import type { Principal } from '../../contracts/verdict.ts';
 import type { ApiKeys } from './api-keys.ts';
@@ -30,6 +30,8 @@ export interface HttpApiOptions {
   readonly http: { readonly host: string; readonly port: number };
   readonly log: Logger;
   readonly metrics?: Metrics;
+  /** A start continues the trace of its caller, or begins the one that the whole task goes by. */
+  readonly tracer?: Tracer;
   readonly metricsText?: () => Promise<string>;
   readonly lineage?: (tenant: string, taskId: string) => Promise<unknown>;
   readonly now?: () => number;
@@ -74,12 +76,14 @@ export function createHttpApp(options: HttpApiOptions): Hono<Known> {
   return app;
 }
 
-function addTaskRoutes(app: Hono<Known>, { tasks, lineage, now }: HttpApiOptions): void {
+function addTaskRoutes(app: Hono<Known>, { tasks, lineage, now, tracer }: HttpApiOptions): void {
+  const traced = <T>(parent: Trace | undefined, capability: string, work: (trace: Trace | undefined) => Promise<T>): Promise<T> =>
+    tracer === undefined ? work(parent) : tracer.span('start task', { parent, attributes: { capability } }, work);
   app.post('/v1/tasks', async (c) => {
     const { waitMs, ...body } = await bodyOf(c, startBodySchema);
     const key = sameKey(body.key, c.req.header('idempotency-key'));
     const principal = c.get('principal');
-    const { entry, replayed } = await tasks.start({ principal, capability: body.capability, input: body.input, ...(key === undefined ? {} : { key }), ...(body.deadlineMs === undefined ? {} : { deadlineMs: body.deadlineMs }), trace: traceOf(c) });
+    const { entry, replayed } = await traced(traceOf(c), body.capability, (trace) => tasks.start({ principal, capability: body.capability, input: body.input, ...(key === undefined ? {} : { key }), ...(body.deadlineMs === undefined ? {} : { deadlineMs: body.deadlineMs }), trace }));
     const result = waitMs === undefined || waitMs === 0 ? undefined : await tasks.result(principal.tenant, entry.taskId, waitMs);
     c.header('Location', `/v1/tasks/${entry.taskId}`);
     return c.json({ taskId: entry.taskId, workflowId: entry.workflowId, replayed, ...(result === undefined ? {} : { result }) }, result === undefined ? 202 : 200);

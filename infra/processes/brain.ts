@@ -93,7 +93,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
     const { entry } = await tasks.view(tenant, taskId);
     return buildLineage(taskId, await ledger.find(taskId), await readHistory(temporal.client, [entry.workflowId, `${entry.capability}/${taskId}`]));
   };
-  const http = deps.headless === true ? undefined : opening.use(await startHttpApi({ tasks, registry, keys: await openApiKeys(config.apiKeysFile), http: config.http, log: logger, metrics, metricsText: () => metrics.text(), lineage }));
+  const http = deps.headless === true ? undefined : opening.use(await startHttpApi({ tasks, registry, keys: await openApiKeys(config.apiKeysFile), http: config.http, log: logger, metrics, tracer, metricsText: () => metrics.text(), lineage }));
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
   const open = opening.move();
   const entries = async (tenant: string, taskId: string) => (await ledger.find(taskId)).filter((one) => one.record.tenant === tenant);

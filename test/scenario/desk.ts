@@ -4,7 +4,7 @@
 // Others may assume: nothing is left behind, and a process that was stopped by a signal is woken before the end.
 
 import { execFile } from 'node:child_process';
-import { readFile, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -47,14 +47,17 @@ export interface Desk extends AsyncDisposable {
   cli(...parameters: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }>;
 }
 
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 60_000;
 const POLL_MS = 10;
+const ARTIFACTS = fileURLToPath(new URL('../../test-artifacts/', import.meta.url));
 const SHIPPED = fileURLToPath(new URL('../../data/support/', import.meta.url));
 
-export async function startDesk(env: Readonly<Record<string, string>> = {}): Promise<Desk> {
+/** `name` is the folder of test-artifacts/ that keeps the logs of the processes. */
+export async function startDesk(name: string, env: Readonly<Record<string, string>> = {}): Promise<Desk> {
   await using opening = new AsyncDisposableStack();
   const home = await mkdtemp(join(tmpdir(), 'aios-scenario-'));
   opening.defer(() => rm(home, { recursive: true, force: true, maxRetries: 5 }));
+  opening.defer(() => cp(join(home, 'logs'), join(ARTIFACTS, name), { recursive: true, force: true }));
   const config = readConfig('scenario', { ...process.env, AIOS_HOME: home, AIOS_LOG_LEVEL: 'debug' });
   const frozen = new Set<number>();
   const system = opening.use(await runSystem({ config, anyPorts: true, env }));
