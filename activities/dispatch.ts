@@ -13,6 +13,7 @@ import { parseValue } from '../contracts/parse.ts';
 import type { ReserveAnswer } from '../contracts/ports.ts';
 import type { MemberOutcome } from '../contracts/task.ts';
 import { reserveFor } from '../policies/ladder.ts';
+import { mandateDigest } from '../policies/mandate.ts';
 import { type Attempted, bodyOf, capabilityOf, judge } from './judge.ts';
 import { checkPinned } from './open.ts';
 import { grantFor } from './mandate.ts';
@@ -103,7 +104,7 @@ function prepare(ports: ActivityPorts, capability: Capability, args: Pick<Dispat
     if (digestOf(member.input) !== member.inputDigest) throw fail('AIOS_INPUT_INVALID', 'The input is not the one that was accepted.');
     const token = ports.mandates.mint(grantFor(ports.registry, capability, args.tenant, args.policy, member, microUsd, ports.clock.now()));
     const envelope = envelopeOf(ports, capability, args.tenant, member, token);
-    return { member, envelope, attempted: { ...attempted, mandate: ports.mandates.verify(token).digest } };
+    return { member, envelope, attempted: { ...attempted, mandate: mandateDigest(token) } };
   } catch (thrown) {
     if (isAiosError(thrown) && ERRORS[thrown.code].retry === 'later') throw thrown;
     return { ...nothing, ...attempted, status: 'failed', error: bodyOf(thrown) };

@@ -100,6 +100,9 @@ export function splitEnd(token: MandateToken): { readonly blocksText: string; re
   return { blocksText: token.slice(0, cut), end: { kind: kind === 'k' ? 'secret' : 'seal', value } };
 }
 
+/** The digest `verify` would give, for who just minted or holds the mandate and needs only its name: no signature is checked. @throws AIOS_MANDATE_INVALID */
+export const mandateDigest = (token: MandateToken): Digest => digestOfText(splitEnd(token).blocksText);
+
 /** What the last key signs to seal a chain. */
 export const sealedBytes = (blocksDigest: Digest): Uint8Array => ascii(`aios-seal\n${blocksDigest}`);
 

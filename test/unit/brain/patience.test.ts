@@ -3,6 +3,10 @@
 
 import { describe, expect, test } from 'vitest';
 import { isAlwaysSlow, patienceFrom } from '../../../activities/patience.ts';
+import { createKeys } from '../../../infra/crypto/keys.ts';
+import { mandatesOf } from '../../../infra/crypto/mandates.ts';
+import { systemClock, systemRandom } from '../../../infra/telemetry/index.ts';
+import { mandateDigest } from '../../../policies/mandate.ts';
 import { humanApproval, reserveFor } from '../../../policies/ladder.ts';
 import { escapeText, quote } from '../../../workflows/page.ts';
 
@@ -32,6 +36,14 @@ describe('ladder', () => {
     const slice = { bundle: 'sha256:0', version: 1, capability: {}, policies: { a: { annotations: { approvers: 'few' } }, b: { annotations: { approvers: 'many' } }, c: { annotations: { approvers: 'many' } } } };
     expect(humanApproval({ ...slice, groups: {} } as never).approvers).toBe('many');
     expect(humanApproval({ ...slice, groups: { operators: ['o'] } } as never).approvers).toBe('operators');
+  });
+});
+
+describe('mandate digest', () => {
+  test('mandate digest - of a minted mandate is what verification says', () => {
+    const mandates = mandatesOf(createKeys(), { clock: systemClock, random: systemRandom });
+    const token = mandates.mint({ tenant: 'demo', task: 't-1', capabilities: ['a.b'], dataClass: 'public', regions: [], models: [], spaces: [], budgetMicroUsd: 1, callsMax: 1, depthMax: 1, notBefore: 0, expiresAt: Date.now() + 60_000, offline: false, policy: `sha256:${'0'.repeat(64)}` });
+    expect(mandateDigest(token)).toBe(mandates.verify(token).digest);
   });
 });
 
