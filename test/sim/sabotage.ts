@@ -9,7 +9,7 @@ import type { KitPorts } from '../kit/index.ts';
 export const SABOTAGES: Readonly<Record<string, (ports: KitPorts) => KitPorts>> = {
   'no fence: writes on whatever revision is there': (ports) => ({ ...ports, stateLog: unconditional(ports.stateLog) }),
   'no dedup: handled ids are forgotten on load': (ports) => ({ ...ports, stateLog: forgetting(ports.stateLog, (record) => ({ ...record, done: [] })) }),
-  'no outbox replay: unsent messages are forgotten on load': (ports) => ({ ...ports, stateLog: forgetting(ports.stateLog, ({ timers: _, ...record }) => ({ ...record, outbox: [] })) }),
+  'no outbox replay: unsent messages are forgotten on load': (ports) => ({ ...ports, stateLog: forgetting(ports.stateLog, ({ timers: _timers, ...record }) => ({ ...record, outbox: [] })) }),
 };
 
 function unconditional(log: StateLog): StateLog {
