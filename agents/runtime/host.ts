@@ -95,14 +95,15 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
     cancels.push(() => cancel());
   }
 
+  /** Ephemeral capabilities first: a turn that waited in a mailbox may ask one of them before this function is through. */
   async function serveAll(): Promise<void> {
-    await serveMailboxes();
     for (const served of ephemeralOf(options.agents)) {
       subscriptions.push(await ports.bus.subscribe(patterns.capability(served.capability.id), { queue: 'agents', concurrencyMax: limits.ephemeralMax }, (message) => {
         asks++;
         return serveAsk(host, served, message).finally(() => asks--);
       }));
     }
+    await serveMailboxes();
   }
 
   async function serveMailboxes(): Promise<void> {

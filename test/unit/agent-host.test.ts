@@ -172,6 +172,27 @@ describe('agent host', () => {
     expect(await w.kit.deadLetters.get(id)).toBeUndefined();
   });
 
+  it('start - a message that waited already may ask what the same host answers, even where subscribing takes long', async () => {
+    let tries = 0;
+    const loud = defineCapability('text.loud', { input: z.strictObject({ text: z.string() }), output: z.strictObject({ text: z.string() }), uses: ['text.echo'] });
+    const speaker = defineAgent('speaker').handle(loud, async ({ text }, ctx) => {
+      tries += 1;
+      return ctx.delegate(echo, { text });
+    });
+    const echoer = defineAgent('echoer').handle(echo, ({ text }) => ({ text: text.toUpperCase() }));
+    const clock = createSimulatedClock();
+    const kit = createKit({ clock });
+    const slow: Kit['bus'] = { ...kit.bus, subscribe: async (...given) => { await clock.sleep(500); return kit.bus.subscribe(...given); } };
+    const host = createAgentHost({ ...kit, bus: slow }, { agents: [speaker, echoer], name: 'a', partitions: '*' });
+    const answer = kit.dispatch('speaker', kit.envelope(loud, { text: 'hey' }), 60_000);
+    const started = host.start();
+    for (let spent = 0; spent < 2_000; spent += 10) await clock.advance(10);
+    await started;
+    expect(await answer).toMatchObject({ status: 'done', output: { text: 'HEY' } });
+    expect(tries).toBe(1);
+    await Promise.all([host.drain(), clock.advance(5_000)]);
+  });
+
   it('asks - an ephemeral capability is answered in place, refusals included', async () => {
     const echoer = defineAgent('echoer').handle(echo, ({ text }) => ({ text }));
     await using w = await world([echoer]);
