@@ -16,7 +16,7 @@ import { openMemory, readCorpus, searchCorpus, type Corpus } from '../../infra/m
 
 const SHARED = process.env['AIOS_DATA_DIR'] ?? '../shared/data';
 const FRAGMENTS = 24;
-const SAMPLE = 32;
+const SAMPLE = 24;
 
 interface Question { readonly id: string; readonly text: string; readonly expect: string; readonly pages?: readonly string[] }
 interface Row { readonly corpus: string; readonly answerable: number; readonly right: number; readonly wrong: number; readonly refusedRightly: number; readonly bar: number; readonly firstPageRight: number }

@@ -78,7 +78,7 @@ export const supportAnswer = defineCapability<Ticket, SupportAnswer>('support.an
   budget: { latencyMsMax: 15_000, microUsdMax: 20_000 },
   ladder: ['model', 'script', 'human'],
   orchestration: 'distributed',
-  uses: ['support.triage', 'support.retrieve', 'support.compose', 'text.classify', 'text.embed', 'text.generate', 'space.search', 'records.find'],
+  uses: ['support.triage', 'support.retrieve', 'support.compose', 'text.classify', 'text.embed', 'text.generate', 'space.search', 'space.sample', 'records.find'],
   effects: SUPPORT_EFFECTS,
 });
 
