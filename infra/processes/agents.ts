@@ -12,10 +12,10 @@ import { createAgentHost, type AgentHost } from '../../agents/runtime/host.ts';
 import type { HostLimits } from '../../agents/runtime/ports.ts';
 import { PARTITIONS } from '../../contracts/address.ts';
 import type { AnyAgent } from '../../contracts/agent.ts';
-import { fail, toErrorBody } from '../../contracts/errors.ts';
+import { fail } from '../../contracts/errors.ts';
 import { readableId } from '../../contracts/ids.ts';
 import type { CapabilityRegistry } from '../../contracts/ports.ts';
-import { type Config, readConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import { loadKeys, type Keys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
 import { serveInspection } from '../nats/inspection.ts';
@@ -23,10 +23,10 @@ import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { watchRevocations } from '../nats/revocations.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
+import { runProcess } from './run-process.ts';
 
 /** Two thirds of it is what a host may stall before it gives its partitions up; all of it, how long they wait when it dies. */
 const LEASE_MS = 2_400;
-const EXIT_MS_MAX = 8_000;
 /** The brain makes the keys at its first start; a host that starts beside it waits this long. */
 const KEYS_MS_MAX = 20_000;
 
@@ -80,23 +80,4 @@ async function waitForKeys(config: Config, { clock }: Telemetry): Promise<Keys> 
   }
 }
 
-/** Runs until SIGTERM or SIGINT. */
-async function main(): Promise<void> {
-  const config = readConfig('agents');
-  const telemetry = createTelemetry(config);
-  const started = await startAgentHost(config, { telemetry });
-  telemetry.logger.info({ agents: shippedAgents.map((agent) => agent.kind) }, 'ready');
-  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
-  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
-  await started[Symbol.asyncDispose]();
-  await telemetry[Symbol.asyncDispose]();
-  process.exit(0);
-}
-
-if (import.meta.main) {
-  await main().catch((thrown: unknown) => {
-    const { code, message } = toErrorBody(thrown);
-    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'agents', code, msg: message })}\n`);
-    process.exit(1);
-  });
-}
+if (import.meta.main) await runProcess('agents', (config, telemetry) => startAgentHost(config, { telemetry }), () => ({ agents: shippedAgents.map((agent) => agent.kind) }));

@@ -8,10 +8,10 @@ import { shippedAgents } from '../../agents/index.ts';
 import { createRegistry } from '../../agents/registry.ts';
 import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
 import { createHands } from '../../activities/index.ts';
-import { hasCode, toErrorBody } from '../../contracts/errors.ts';
+import { hasCode } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
 import type { LedgerEntry } from '../../contracts/record.ts';
-import { type Config, readConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import { loadOrCreateKeys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
 import { createSigner, createVerifier } from '../crypto/signer.ts';
@@ -32,8 +32,8 @@ import { createEnvelopeIds, createSeals } from '../temporal/envelope-id.ts';
 import { readHistory } from '../temporal/history.ts';
 import { createTasks, type GovernedTasks, type TasksOptions } from '../temporal/tasks.ts';
 import { startWorker } from '../temporal/worker.ts';
+import { runProcess } from './run-process.ts';
 
-const EXIT_MS_MAX = 8_000;
 /** The bundle is published right after the servers are up; a brain that starts beside that waits this long. */
 const POLICY_MS_MAX = 60_000;
 
@@ -113,23 +113,4 @@ async function policyInForce(policies: NatsPolicyStore, { clock, logger }: Telem
   }
 }
 
-/** Runs until SIGTERM or SIGINT. */
-async function main(): Promise<void> {
-  const config = readConfig('brain');
-  const telemetry = createTelemetry(config);
-  const started = await startBrain(config, { telemetry });
-  telemetry.logger.info({ url: started.http?.url }, 'ready');
-  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
-  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
-  await started[Symbol.asyncDispose]();
-  await telemetry[Symbol.asyncDispose]();
-  process.exit(0);
-}
-
-if (import.meta.main) {
-  await main().catch((thrown: unknown) => {
-    const { code, message } = toErrorBody(thrown);
-    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'brain', code, msg: message })}\n`);
-    process.exit(1);
-  });
-}
+if (import.meta.main) await runProcess('brain', (config, telemetry) => startBrain(config, { telemetry }), ({ http }) => ({ url: http?.url }));

@@ -3,15 +3,14 @@
 // Never runs workflow code. Others may assume: any number of bridges share the work, and killing one at any moment
 // loses nothing: what it had not acknowledged is given to another.
 
-import { toErrorBody } from '../../contracts/errors.ts';
-import { type Config, readConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 import { startBridge } from '../temporal/bridge.ts';
 import { connectTemporal, type TemporalLink } from '../temporal/connect.ts';
+import { runProcess } from './run-process.ts';
 
-const EXIT_MS_MAX = 8_000;
 
 export interface BridgeDeps {
   readonly telemetry?: Telemetry;
@@ -33,23 +32,4 @@ export async function startBridgeProcess(config: Config, deps: BridgeDeps = {}):
   return { [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
 
-/** Runs until SIGTERM or SIGINT. */
-async function main(): Promise<void> {
-  const config = readConfig('bridge');
-  const telemetry = createTelemetry(config);
-  const started = await startBridgeProcess(config, { telemetry });
-  telemetry.logger.info({}, 'ready');
-  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
-  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
-  await started[Symbol.asyncDispose]();
-  await telemetry[Symbol.asyncDispose]();
-  process.exit(0);
-}
-
-if (import.meta.main) {
-  await main().catch((thrown: unknown) => {
-    const { code, message } = toErrorBody(thrown);
-    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'bridge', code, msg: message })}\n`);
-    process.exit(1);
-  });
-}
+if (import.meta.main) await runProcess('bridge', (config, telemetry) => startBridgeProcess(config, { telemetry }), () => ({}));

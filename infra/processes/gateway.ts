@@ -15,9 +15,9 @@ import { createModelRouter } from '../../agents/gateway/model-router.ts';
 import { connectWorkerProvider } from '../../agents/model-worker/client.ts';
 import { createEmbeddedRetrieval } from '../../agents/retrieval/engine.ts';
 import type { PolicyBundle } from '../../contracts/bundle.ts';
-import { hasCode, toErrorBody } from '../../contracts/errors.ts';
+import { hasCode } from '../../contracts/errors.ts';
 import type { Bus, EmbedRequest, Mandates, ModelProvider, PolicyStore, Records, Retrieval } from '../../contracts/ports.ts';
-import { type Config, readConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import { loadDocuments } from '../corpus/load.ts';
 import { loadKeys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
@@ -31,8 +31,8 @@ import { connectQdrantRetrieval } from '../qdrant/retrieval.ts';
 import { openShippedRecords } from '../records/shipped.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
+import { runProcess } from './run-process.ts';
 
-const EXIT_MS_MAX = 8_000;
 const KEYS_WAIT_MS_MAX = 30_000;
 /** Names that the price table and the provider table of the bundle know. */
 const WORKERS = 'workers';
@@ -138,23 +138,4 @@ async function openRetrieval(config: Config, router: ModelRouter, { clock, logge
   return createEmbeddedRetrieval({ ...shared, store: await openIndexStore({ dir: join(config.home, 'index') }) });
 }
 
-/** Runs until SIGTERM or SIGINT. */
-async function main(): Promise<void> {
-  const config = readConfig('gateway');
-  const telemetry = createTelemetry(config);
-  const gateway = await startGateway(config, { telemetry });
-  telemetry.logger.info({ engine: gateway.retrieval.engine }, 'ready');
-  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
-  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
-  await gateway[Symbol.asyncDispose]();
-  await telemetry[Symbol.asyncDispose]();
-  process.exit(0);
-}
-
-if (import.meta.main) {
-  await main().catch((thrown: unknown) => {
-    const { code, message } = toErrorBody(thrown);
-    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'gateway', code, msg: message })}\n`);
-    process.exit(1);
-  });
-}
+if (import.meta.main) await runProcess('gateway', (config, telemetry) => startGateway(config, { telemetry }), ({ retrieval }) => ({ engine: retrieval.engine }));

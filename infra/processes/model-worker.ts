@@ -5,19 +5,19 @@
 
 import { startWorker, type ModelWorker } from '../../agents/model-worker/worker.ts';
 import { serveModelWorker } from '../../agents/model-worker/service.ts';
-import { fail, toErrorBody } from '../../contracts/errors.ts';
+import { fail } from '../../contracts/errors.ts';
 import { readableId } from '../../contracts/ids.ts';
 import type { Bus } from '../../contracts/ports.ts';
-import { type Config, readConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import { createBus } from '../nats/bus.ts';
 import { connectNats } from '../nats/connect.ts';
 import { createOnnxSlots } from '../onnx/slot.ts';
 import { openModelStore } from '../onnx/store.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
+import { runProcess } from './run-process.ts';
 
 const DRAIN_MS_MAX = 5_000;
-const EXIT_MS_MAX = 8_000;
 /** A slot that has not started by then does not start at all; the process ends and its supervisor reports it. */
 const WARM_MS_MAX = 60_000;
 
@@ -65,23 +65,4 @@ async function warm(worker: ModelWorker, { clock }: Telemetry): Promise<void> {
   if (!ready) throw fail('AIOS_MODEL_UNAVAILABLE', `No slot was warm within ${WARM_MS_MAX} ms.`);
 }
 
-/** Runs until SIGTERM or SIGINT. */
-async function main(): Promise<void> {
-  const config = readConfig('model-worker');
-  const telemetry = createTelemetry(config);
-  const running = await startModelWorker(config, { telemetry });
-  telemetry.logger.info({ models: running.worker.models.map((entry) => entry.model), heads: running.worker.heads.map((head) => head.name) }, 'ready');
-  await new Promise<void>((resolve) => { for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve()); });
-  setTimeout(() => process.exit(1), EXIT_MS_MAX).unref();
-  await running[Symbol.asyncDispose]();
-  await telemetry[Symbol.asyncDispose]();
-  process.exit(0);
-}
-
-if (import.meta.main) {
-  await main().catch((thrown: unknown) => {
-    const { code, message } = toErrorBody(thrown);
-    process.stderr.write(`${JSON.stringify({ level: 'error', process: 'model-worker', code, msg: message })}\n`);
-    process.exit(1);
-  });
-}
+if (import.meta.main) await runProcess('model-worker', (config, telemetry) => startModelWorker(config, { telemetry }), ({ worker }) => ({ models: worker.models.map((entry) => entry.model), heads: worker.heads.map((head) => head.name) }));
