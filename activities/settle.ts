@@ -18,12 +18,17 @@ interface Effected {
   readonly member: SettleMember;
   readonly effect?: AppliedEffect;
   readonly refused?: ReturnType<typeof bodyOf>;
-  readonly earlier?: LedgerAnchor;
+  readonly earlier?: Earlier;
+}
+/** The decision that is on disk already, and where. */
+interface Earlier {
+  readonly anchor: LedgerAnchor;
+  readonly record: DecisionRecord;
 }
 
 export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promise<SettledGroup> {
   checkPinned(ports, args.pinned);
-  const earlier = await Promise.all(args.members.map((member) => ports.ledger.decision(member.taskId)));
+  const earlier = await Promise.all(args.members.map((member) => earlierOf(ports, member.taskId)));
   const fresh = args.members.filter((_member, i) => earlier[i] === undefined);
   const intents = fresh.flatMap((member) => (member.effect === undefined ? [] : [intentOf(args, member)]));
   if (intents.length > 0) await ports.ledger.append(intents);
@@ -36,15 +41,25 @@ export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promi
   return { members: settled };
 }
 
-/** An effect runs again under its key and answers the same; a refusal is an answer, everything else is tried again. */
-async function applied(ports: ActivityPorts, args: SettleArgs, member: SettleMember, earlier: LedgerAnchor | undefined): Promise<Effected> {
-  const base = { member, ...(earlier === undefined ? {} : { earlier }) };
-  if (member.effect === undefined) return base;
+async function earlierOf(ports: ActivityPorts, taskId: string): Promise<Earlier | undefined> {
+  const anchor = await ports.ledger.decision(taskId);
+  if (anchor === undefined) return undefined;
+  const entry = (await ports.ledger.find(taskId)).find(({ log, index }) => log === anchor.log && index === anchor.index);
+  return entry?.record.kind === 'decision' ? { anchor, record: entry.record } : undefined;
+}
+
+/**
+ * An effect runs again under its key and answers the same; a refusal is an answer, everything else is tried again.
+ * A task that was settled before gets no effect now: its effect came before its decision, or there was none.
+ */
+async function applied(ports: ActivityPorts, args: SettleArgs, member: SettleMember, earlier: Earlier | undefined): Promise<Effected> {
+  if (earlier !== undefined) return { member, earlier, ...(earlier.record.effect === undefined ? {} : { effect: earlier.record.effect }) };
+  if (member.effect === undefined) return { member };
   try {
-    return { ...base, effect: await ports.effects.apply(args.tenant, member.effect) };
+    return { member, effect: await ports.effects.apply(args.tenant, member.effect) };
   } catch (thrown) {
     if (!isAiosError(thrown) || ERRORS[thrown.code].retry !== 'never') throw thrown;
-    return { ...base, refused: bodyOf(thrown), effect: { kind: member.effect.kind, key: member.effect.key, applied: false, detail: thrown.code } };
+    return { member, refused: bodyOf(thrown), effect: { kind: member.effect.kind, key: member.effect.key, applied: false, detail: thrown.code } };
   }
 }
 
@@ -77,9 +92,13 @@ async function close(ports: ActivityPorts, args: SettleArgs): Promise<void> {
 }
 
 function settledOf(one: Effected, anchors: ReadonlyMap<string, LedgerAnchor>): SettledMember {
-  const ledger = one.earlier ?? anchors.get(one.member.taskId);
+  const ledger = one.earlier?.anchor ?? anchors.get(one.member.taskId);
   if (ledger === undefined) throw new Error('a settled task has an anchor');
-  return { taskId: one.member.taskId, ledger, ...(one.effect === undefined ? {} : { effect: one.effect }), ...(one.refused === undefined ? {} : { error: one.refused }) };
+  return { taskId: one.member.taskId, ledger, ...(one.earlier === undefined ? {} : { decided: decidedBy(one.earlier.record) }), ...(one.effect === undefined ? {} : { effect: one.effect }), ...(one.refused === undefined ? {} : { error: one.refused }) };
+}
+
+function decidedBy({ state, error }: DecisionRecord): NonNullable<SettledMember['decided']> {
+  return { state: state as SettleMember['state'], ...(error === undefined ? {} : { error: { code: error, message: ERRORS[error].message } }) };
 }
 
 function intentOf(args: SettleArgs, member: SettleMember): IntentRecord {

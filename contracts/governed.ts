@@ -160,6 +160,8 @@ export interface SettledMember {
   readonly effect?: AppliedEffect;
   /** The system of record refused what policy had allowed. */
   readonly error?: ErrorBody;
+  /** An earlier settlement of the task is on disk: what it decided stands, whatever this run came to. */
+  readonly decided?: { readonly state: SettleMember['state']; readonly error?: ErrorBody };
 }
 export interface SettledGroup {
   readonly members: readonly SettledMember[];

@@ -7,14 +7,21 @@ import type { SettledMember, SettleMember } from '../contracts/governed.ts';
 import type { TaskResult } from '../contracts/task.ts';
 
 export function resultOf(settlement: SettleMember, settled: SettledMember | undefined): TaskResult {
-  const refused = settled?.error;
+  const { state, error } = standing(settlement, settled);
   return {
-    taskId: settlement.taskId, state: refused === undefined ? settlement.state : 'failed', rung: settlement.rung, degraded: settlement.degraded,
+    taskId: settlement.taskId, state, rung: settlement.rung, degraded: settlement.degraded,
     verdicts: settlement.verdicts, receipts: settlement.receipts, costMicroUsd: settlement.costMicroUsd,
-    ...(settlement.output === undefined || refused !== undefined ? {} : { output: settlement.output }),
-    ...(refused ?? settlement.error ? { error: (refused ?? settlement.error) as ErrorBody } : {}),
+    ...(settlement.output === undefined || state === 'failed' ? {} : { output: settlement.output }),
+    ...(error === undefined ? {} : { error }),
     ...(settled?.effect === undefined ? {} : { effect: settled.effect }),
     ...(settlement.human === undefined ? {} : { human: settlement.human }),
     ...(settled === undefined ? {} : { ledger: settled.ledger }),
   };
+}
+
+/** What an earlier settlement decided stands before what this one was told; a refusal by the system of record before that. */
+function standing(settlement: SettleMember, settled: SettledMember | undefined): { readonly state: TaskResult['state']; readonly error?: ErrorBody | undefined } {
+  if (settled?.decided !== undefined) return settled.decided;
+  if (settled?.error !== undefined) return { state: 'failed', error: settled.error };
+  return { state: settlement.state, error: settlement.error };
 }
