@@ -1,7 +1,7 @@
 // The bar an answer must pass on documents we did not ship, set from those documents themselves.
 // Owns: the questions made of the corpus's own headings, each asked with its own document left out, and the memory of scores.
 // Never uses a shipped ticket or intent. Others may assume: a ticket pays for at most a few of these questions, inside its own
-// deadline and mandate; the first tickets of an epoch are judged by what is known so far, the bar settles after a handful.
+// deadline and mandate; the first tickets of an epoch meet the highest bar there is, and the bar settles after a handful.
 
 import type { AgentContext } from '../../../contracts/agent.ts';
 import { spaceSample } from '../../gateway/capabilities.ts';
@@ -12,6 +12,8 @@ import { probability } from './evidence.ts';
 /** Questions behind a settled bar, and how many of them one ticket asks. */
 export const SAMPLE_QUESTIONS = 24;
 const QUESTIONS_PER_TICKET = 4;
+/** Below this many scores a quantile says nothing yet: the first tickets of an epoch meet the highest bar. */
+const SCORES_MIN = 8;
 const FRAGMENTS_ASKED = 24;
 const SPACES_KEPT_MAX = 64;
 
@@ -35,7 +37,7 @@ export async function corpusBar(space: string, ctx: Context, settings: Calibrati
     gathering.next -= mine.length;
     throw error;
   }
-  return barOf(gathering.scores, settings);
+  return barOf(gathering.scores.length < SCORES_MIN ? [] : gathering.scores, settings);
 }
 
 function gatheringOf(key: string): Gathering {
