@@ -8,6 +8,7 @@ import { digestOfBytes } from '../../contracts/canonical.ts';
 import { fail } from '../../contracts/errors.ts';
 import { parseBytes } from '../../contracts/parse.ts';
 import type { Digest } from '../../contracts/ids.ts';
+import { dot } from '../retrieval/vectors.ts';
 
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
 const HEAD_BYTES_MAX = 16 * 1024 * 1024;
@@ -67,10 +68,4 @@ export function softmax(logits: readonly number[]): number[] {
   const powers = logits.map((logit) => Math.exp(logit - top));
   const sum = powers.reduce((total, power) => total + power, 0);
   return powers.map((power) => power / sum);
-}
-
-function dot(a: Float32Array, b: Float32Array): number {
-  let sum = 0;
-  for (let d = 0; d < a.length; d++) sum += (a[d] as number) * (b[d] as number);
-  return sum;
 }

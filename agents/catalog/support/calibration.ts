@@ -4,7 +4,6 @@
 // and nothing of the shipped help centre but the weights over corpus-free features is used on foreign documents.
 
 import { z } from 'zod';
-import { probability, type Logistic } from './evidence.ts';
 import numbers from './calibration.json' with { type: 'json' };
 
 const logistic = z.strictObject({ bias: z.number(), weights: z.record(z.string(), z.number()) });
@@ -21,13 +20,6 @@ const schema = z.strictObject({
 export type Calibration = z.infer<typeof schema>;
 
 export const calibration: Calibration = schema.parse(numbers);
-
-export interface Scored {
-  readonly confidence: number;
-  readonly bar: number;
-}
-
-export const score = (model: Logistic, features: Readonly<Record<string, number>>, bar: number): Scored => ({ confidence: probability(model, features), bar });
 
 /**
  * The bar of a foreign corpus: questions made of its own headings, asked with their own document left out, are

@@ -88,7 +88,7 @@ const UNANSWERED: SupportAnswer = { text: '', intent: 'none', confidence: 0, gro
 export const supportTriage = defineCapability('support.triage', {
   input: z.strictObject({ text: z.string().max(TICKET_CHARS_MAX) }),
   /** `person` and `effect` are sums over the intents that need somebody to look, and over those that ask for something to be done. */
-  output: z.strictObject({ intent: token, confidence: unit, person: unit, investigate: unit, effect: unit, effectIntent: token }),
+  output: z.strictObject({ intent: token, confidence: unit, person: unit, effect: unit, effectIntent: token }),
   dataClass: 'confidential',
   delivery: 'ephemeral',
   uses: ['text.classify'],
@@ -101,7 +101,7 @@ const fragmentSchema = z.strictObject({
   signals: z.strictObject({ cosine: z.number(), bm25: z.number(), denseRank: z.number(), lexicalRank: z.number() }),
 }) satisfies z.ZodType<Fragment>;
 
-const priorSchema = z.strictObject({ documents: z.record(z.string(), z.number()), none: z.number(), wording: z.string() });
+const priorSchema = z.strictObject({ documents: z.record(z.string(), z.number()), none: z.number() });
 export const foundSchema = z.strictObject({ fragments: z.array(fragmentSchema).max(32), weights: z.record(z.string(), z.number()), prior: priorSchema.optional() });
 
 export const supportRetrieve = defineCapability('support.retrieve', {

@@ -3,8 +3,9 @@
 // Never writes a sentence of its own: every word of the answer stands in a cited fragment.
 // Others may assume: without an encoder the same steps run on words alone, and the features say so by their zeros.
 
+import { dot } from '../../retrieval/vectors.ts';
 import type { Citation } from './capabilities.ts';
-import { candidates, choose, dot, featuresOf, rank, scoreSentences, type Found, type ScoredSentence, type Sentence } from './evidence.ts';
+import { candidates, choose, featuresOf, rank, scoreSentences, type Found, type ScoredSentence, type Sentence } from './evidence.ts';
 import { groundedness } from './groundedness.ts';
 
 /** Vectors of the texts, in order; undefined when no encoder can be reached. */
@@ -34,7 +35,7 @@ export async function compose(question: string, parts: readonly string[], found:
     document: chosen[0]?.fragment.document ?? '',
     citations: cite(chosen),
     groundedness: chosen.length === 0 ? 0 : groundedness(text, chosen.map(({ fragment }) => fragment.text)).score,
-    features: { ...featuresOf(question, found, ranked, scored, chosen), weakestPart: weakestPart(vectors?.slice(0, asked.length) ?? [], answers), several: parts.length > 1 ? 1 : 0 },
+    features: { ...featuresOf(question, found, ranked, scored), weakestPart: weakestPart(vectors?.slice(0, asked.length) ?? [], answers), several: parts.length > 1 ? 1 : 0 },
   };
 }
 

@@ -11,12 +11,13 @@ import { corpusBar } from './corpus-bar.ts';
 import { HELP_CENTRE_QUESTIONS, NO_SIGNALS, supportAnswer, supportCompose, supportRetrieve, supportTriage, type Composed, type Signals, type SupportAnswer, type Ticket, type Triage } from './capabilities.ts';
 import { proposeEffect } from './effects.ts';
 import { probability } from './evidence.ts';
+import { round } from './groundedness.ts';
 import { inspect, type Guards } from './guards.ts';
 
 const FRAGMENTS_ASKED = 24;
 
 type Context = AgentContext<undefined>;
-const NO_TRIAGE: Triage = { intent: 'none', confidence: 0, person: 0, investigate: 0, effect: 0, effectIntent: 'none' };
+const NO_TRIAGE: Triage = { intent: 'none', confidence: 0, person: 0, effect: 0, effectIntent: 'none' };
 
 export const supportDesk = defineAgent('support-desk').handle(supportAnswer, async (ticket, ctx) => {
   const guards = inspect(ticket.text);
@@ -74,7 +75,7 @@ function confidenceOf(ticket: Ticket, triage: Triage, part: Composed, numbers: C
 }
 
 /** What triage adds to the evidence; shared with the calibration, which must see the same numbers. */
-export const triageFeatures = ({ person, investigate, effect, confidence }: Triage): Readonly<Record<string, number>> => ({ person, investigate, effect, intentConfidence: confidence });
+export const triageFeatures = ({ person }: Triage): Readonly<Record<string, number>> => ({ person });
 
 /** Above this share of the intents that need somebody to look, a weak answer is called out of scope instead of unsure. */
 const OUT_OF_SCOPE_MIN = 0.5;
@@ -104,5 +105,3 @@ function abstain(ctx: Context, intent: string, signals: Signals, reason: string,
 const blank = (intent: string, signals: Signals): SupportAnswer => ({ text: '', intent, confidence: 0, groundedness: 0, abstained: true, reason: 'no-evidence', citations: [], signals });
 
 const signalsOf = (ticket: Ticket, guards: Guards): Signals => ({ ...NO_SIGNALS, injection: guards.injection, personalData: guards.personalData, wantsPerson: guards.wantsPerson, foreignLanguage: guards.foreignLanguage, foreignCorpus: ticket.foreign });
-
-const round = (value: number): number => Math.round(value * 10_000) / 10_000;

@@ -5,6 +5,7 @@
 
 import type { Fragment } from '../../../contracts/ports.ts';
 import { termsOf } from '../../retrieval/terms.ts';
+import { dot } from '../../retrieval/vectors.ts';
 import { sentencesOf } from './sentences.ts';
 
 /** Fragments whose sentences may be quoted, and sentences that are scored. */
@@ -30,16 +31,10 @@ export interface Features {
   readonly sentenceCosine: number;
   /** Share of the question's weight (idf) whose terms the best document's fragments contain. */
   readonly coverage: number;
-  /** The same for the quoted sentences alone. */
-  readonly quoteCoverage: number;
-  /** Share of the question's weight in terms the corpus never uses. */
-  readonly unknown: number;
   /** Lead of the best document over the next. */
   readonly margin: number;
   /** 1 when both rankings put the best fragment first, 0.5 when one does. */
   readonly agreement: number;
-  /** BM25 of the best fragment against the most the question could reach. */
-  readonly lexical: number;
   /** Nearness to the written questions of the best document; 0 where there are none. */
   readonly prior: number;
   /** Its lead over the next document's. */
@@ -47,7 +42,6 @@ export interface Features {
   /** Its lead over the written questions that nothing answers. */
   readonly priorOverNone: number;
 }
-export const FEATURES = ['chunkCosine', 'sentenceCosine', 'coverage', 'quoteCoverage', 'unknown', 'margin', 'agreement', 'lexical', 'prior', 'priorMargin', 'priorOverNone'] as const satisfies readonly (keyof Features)[];
 
 export interface Logistic {
   readonly bias: number;
@@ -65,8 +59,6 @@ export function probability(model: Logistic, features: Readonly<Record<string, n
 export interface Prior {
   readonly documents: Readonly<Record<string, number>>;
   readonly none: number;
-  /** The nearest written question of the best document: the same wish in the words of the help centre. */
-  readonly wording: string;
 }
 export interface Found {
   readonly fragments: readonly Fragment[];
@@ -81,16 +73,13 @@ const NEAR_DOCUMENT = 'none';
 /** Hits in the space of written questions, whose ids are `<document>--<number>`, or `none--…` for questions nothing answers. */
 export function priorOf(hits: readonly Fragment[]): Prior {
   const sums = new Map<string, number>();
-  const best = new Map<string, Fragment>();
   for (const hit of hits) {
     const document = hit.document.split('--')[0] ?? NEAR_DOCUMENT;
     sums.set(document, (sums.get(document) ?? 0) + Math.exp(SHARPNESS * hit.signals.cosine));
-    if (hit.signals.cosine > (best.get(document)?.signals.cosine ?? -1)) best.set(document, hit);
   }
   const soft = [...sums].map(([document, sum]) => [document, Math.log(sum) / SHARPNESS] as const);
   const documents = Object.fromEntries(soft.filter(([document]) => document !== NEAR_DOCUMENT));
-  const first = Object.entries(documents).sort((a, b) => b[1] - a[1])[0]?.[0] ?? '';
-  return { documents, none: soft.find(([document]) => document === NEAR_DOCUMENT)?.[1] ?? 0, wording: best.get(first)?.text ?? '' };
+  return { documents, none: soft.find(([document]) => document === NEAR_DOCUMENT)?.[1] ?? 0 };
 }
 
 /** Ids of documents differ from file names by their ending. */
@@ -99,15 +88,15 @@ const priorFor = (prior: Prior | undefined, document: string): number => prior?.
 
 /** Own order over raw signals, so that it does not depend on how an engine fuses. Best first. */
 export function rank(question: string, found: Found): readonly Fragment[] {
-  const total = totalWeight(question, found.weights);
+  const weighed = weigh(question, found.weights);
   const top = Math.max(1e-9, ...found.fragments.map((fragment) => fragment.signals.bm25));
-  const score = (fragment: Fragment): number => strength(question, found, total, top, fragment);
+  const score = (fragment: Fragment): number => strength(weighed, found.prior, top, fragment);
   return found.fragments.map((fragment) => ({ fragment, score: score(fragment) })).sort((a, b) => b.score - a.score).map(({ fragment }) => fragment);
 }
 
 /** With written questions at hand they weigh as much as everything else together. */
-function strength(question: string, { weights, prior }: Found, total: number, top: number, fragment: Fragment): number {
-  const own = 0.55 * Math.max(0, fragment.signals.cosine) + 0.25 * (fragment.signals.bm25 / top) + 0.2 * coverageOf(question, weights, total, `${fragment.title} ${fragment.heading} ${fragment.text}`);
+function strength(weighed: Weighed, prior: Prior | undefined, top: number, fragment: Fragment): number {
+  const own = 0.55 * Math.max(0, fragment.signals.cosine) + 0.25 * (fragment.signals.bm25 / top) + 0.2 * coverageOf(weighed, `${fragment.title} ${fragment.heading} ${fragment.text}`);
   return prior === undefined ? own : own / 2 + 0.6 * priorFor(prior, fragment.document);
 }
 
@@ -121,11 +110,11 @@ export function candidates(ranked: readonly Fragment[], prior?: Prior): readonly
 
 /** `vectors` run parallel to `sentences`; an empty list means that no encoder answered and coverage decides alone. */
 export function scoreSentences(question: string, weights: Found['weights'], queryVector: Float32Array | undefined, sentences: readonly Sentence[], vectors: readonly Float32Array[]): readonly ScoredSentence[] {
-  const total = totalWeight(question, weights);
+  const weighed = weigh(question, weights);
   return sentences.map((sentence, i) => {
     const vector = vectors[i];
     const cosine = queryVector === undefined || vector === undefined ? 0 : dot(queryVector, vector);
-    const coverage = coverageOf(question, weights, total, `${sentence.fragment.heading} ${sentence.text}`);
+    const coverage = coverageOf(weighed, `${sentence.fragment.heading} ${sentence.text}`);
     return { ...sentence, cosine, coverage, score: vectors.length === 0 ? coverage : 0.7 * Math.max(0, cosine) + 0.3 * coverage };
   });
 }
@@ -143,11 +132,10 @@ export function choose(scored: readonly ScoredSentence[]): readonly ScoredSenten
   return kept.sort((a, b) => (a.fragment.chunk === b.fragment.chunk ? a.order - b.order : a.fragment.chunk < b.fragment.chunk ? -1 : 1));
 }
 
-export function featuresOf(question: string, found: Found, ranked: readonly Fragment[], scored: readonly ScoredSentence[], chosen: readonly ScoredSentence[]): Features {
-  const { weights } = found;
+export function featuresOf(question: string, found: Found, ranked: readonly Fragment[], scored: readonly ScoredSentence[]): Features {
   const best = ranked[0];
-  const total = totalWeight(question, weights);
   if (best === undefined) return NOTHING;
+  const weighed = weigh(question, found.weights);
   const ofBest = ranked.filter((fragment) => fragment.document === best.document);
   const text = ofBest.slice(0, 3).map((fragment) => `${fragment.title} ${fragment.heading} ${fragment.text}`).join(' ');
   const top = Math.max(1e-9, ...ranked.map((fragment) => fragment.signals.bm25));
@@ -157,12 +145,9 @@ export function featuresOf(question: string, found: Found, ranked: readonly Frag
   return {
     chunkCosine: best.signals.cosine,
     sentenceCosine: Math.max(0, ...scored.map((sentence) => sentence.cosine)),
-    coverage: coverageOf(question, weights, total, text),
-    quoteCoverage: coverageOf(question, weights, total, chosen.map((sentence) => `${sentence.fragment.title} ${sentence.fragment.heading} ${sentence.text}`).join(' ')),
-    unknown: unknownShare(question, weights, total),
-    margin: strength(question, found, total, top, best) - (other === undefined ? 0 : strength(question, found, total, top, other)),
+    coverage: coverageOf(weighed, text),
+    margin: strength(weighed, found.prior, top, best) - (other === undefined ? 0 : strength(weighed, found.prior, top, other)),
     agreement: (firstLexical ? 0.5 : 0) + (firstDense ? 0.5 : 0),
-    lexical: Math.min(1, best.signals.bm25 / (1.9 * Math.max(1e-9, total))),
     ...priorFeatures(found.prior, best.document),
   };
 }
@@ -174,39 +159,22 @@ function priorFeatures(prior: Prior | undefined, document: string): Pick<Feature
   return { prior: own, priorMargin: own - next, priorOverNone: own - prior.none };
 }
 
-const NOTHING: Features = { chunkCosine: 0, sentenceCosine: 0, coverage: 0, quoteCoverage: 0, unknown: 1, margin: 0, agreement: 0, lexical: 0, prior: 0, priorMargin: 0, priorOverNone: 0 };
+const NOTHING: Features = { chunkCosine: 0, sentenceCosine: 0, coverage: 0, margin: 0, agreement: 0, prior: 0, priorMargin: 0, priorOverNone: 0 };
 
-/** Largest weight of the query stands for a term the engine gave none. */
-function weightOf(term: string, weights: Found['weights']): number {
-  return weights[term] ?? Math.max(1, ...Object.values(weights));
+/** The distinct terms of the question with their weights; a term the engine gave none weighs as much as the heaviest. */
+interface Weighed {
+  readonly terms: readonly (readonly [term: string, weight: number])[];
+  readonly total: number;
 }
 
-function totalWeight(question: string, weights: Found['weights']): number {
-  let total = 0;
-  for (const term of new Set(termsOf(question))) total += weightOf(term, weights);
-  return total;
+function weigh(question: string, weights: Found['weights']): Weighed {
+  const heaviest = Math.max(1, ...Object.values(weights));
+  const terms = [...new Set(termsOf(question))].map((term) => [term, weights[term] ?? heaviest] as const);
+  return { terms, total: terms.reduce((sum, [, weight]) => sum + weight, 0) };
 }
 
-function coverageOf(question: string, weights: Found['weights'], total: number, text: string): number {
+function coverageOf({ terms, total }: Weighed, text: string): number {
   if (total === 0) return 0;
   const present = new Set(termsOf(text));
-  let covered = 0;
-  for (const term of new Set(termsOf(question))) if (present.has(term)) covered += weightOf(term, weights);
-  return covered / total;
-}
-
-/** Terms as heavy as a term can be: nothing in the corpus uses them. */
-function unknownShare(question: string, weights: Found['weights'], total: number): number {
-  const heaviest = Math.max(0, ...Object.values(weights));
-  let unknown = 0;
-  for (const term of new Set(termsOf(question))) if ((weights[term] ?? heaviest) >= heaviest && heaviest > UNKNOWN_IDF_MIN) unknown += weightOf(term, weights);
-  return total === 0 ? 1 : unknown / total;
-}
-/** Below this the corpus is too small for "never used" to mean anything. */
-const UNKNOWN_IDF_MIN = 4;
-
-export function dot(a: Float32Array, b: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
-  return sum;
+  return terms.reduce((sum, [term, weight]) => sum + (present.has(term) ? weight : 0), 0) / total;
 }

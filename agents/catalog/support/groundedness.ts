@@ -40,4 +40,5 @@ const wordsOf = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N
 /** Digits only: `$1,000` and `1000 USD` are the same number. */
 const numbersOf = (text: string): string[] => [...text.matchAll(/(?<![\w.])\d+(?:[.,]\d+)*/g)].map(([found]) => found.replaceAll(',', '').replace(/\.0+$/, ''));
 
-const round = (value: number): number => Math.round(value * 10_000) / 10_000;
+/** Scores are kept to a basis point, the unit policies see. */
+export const round = (value: number): number => Math.round(value * 10_000) / 10_000;

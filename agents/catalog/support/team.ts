@@ -18,7 +18,6 @@ const QUESTIONS_ASKED = 24;
 
 /** What an intent means for the desk; the labels are those of the shipped head. */
 export const NEEDS_A_PERSON: ReadonlySet<string> = new Set(['none', 'account.investigate', 'complaint.legal']);
-const INVESTIGATE = 'account.investigate';
 
 export const triageAgent = defineAgent('support-triage').handle(supportTriage, async ({ text }, ctx) => {
   const { results } = await ctx.ask(gateway.textClassify, { head: INTENT_HEAD, texts: [text] });
@@ -33,7 +32,6 @@ export function triageOf(scores: readonly { readonly label: string; readonly sco
     intent: sorted[0]?.label ?? 'none',
     confidence: sorted[0]?.score ?? 0,
     person: sum(NEEDS_A_PERSON),
-    investigate: sorted.find(({ label }) => label === INVESTIGATE)?.score ?? 0,
     effect: sum(effects),
     effectIntent: sorted.find(({ label }) => effects.has(label))?.label ?? 'none',
   };

@@ -10,13 +10,15 @@ import { fileURLToPath } from 'node:url';
 import type { Triage } from '../../../agents/catalog/support/capabilities.ts';
 import { compose } from '../../../agents/catalog/support/compose.ts';
 import { triageFeatures } from '../../../agents/catalog/support/desk.ts';
-import { dot, FEATURES, priorOf, probability, type Found, type Logistic } from '../../../agents/catalog/support/evidence.ts';
+import { priorOf, probability, type Found, type Logistic } from '../../../agents/catalog/support/evidence.ts';
+import { round } from '../../../agents/catalog/support/groundedness.ts';
 import { inspect } from '../../../agents/catalog/support/guards.ts';
 import { triageOf } from '../../../agents/catalog/support/team.ts';
 import { parseHead } from '../../../agents/model-worker/head.ts';
 import { chunkDocument, indexedText, type Chunk } from '../../../agents/retrieval/chunk.ts';
 import { fuse, topRows } from '../../../agents/retrieval/fuse.ts';
 import { createLexicalIndex, type LexicalIndex } from '../../../agents/retrieval/lexical.ts';
+import { dot } from '../../../agents/retrieval/vectors.ts';
 import type { Fragment } from '../../../contracts/ports.ts';
 import { loadDocuments } from '../../corpus/load.ts';
 import { readConfig } from '../../config.ts';
@@ -179,8 +181,6 @@ function curve(rows: readonly Row[], scores: readonly number[]): string {
   return sorted.map(({ score, right }, i) => ({ text: `${i + 1}:${right ? wrong : ++wrong}(${score.toFixed(2)})`, i })).filter(({ i }) => i % 10 === 9).map(({ text }) => text).join(' ');
 }
 
-const round = (value: number): number => Math.round(value * 10_000) / 10_000;
 const say = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
-export { FEATURES };
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
