@@ -4,18 +4,18 @@
 // and a damaged segment is refused by its digest instead of being searched.
 
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fail, hasCode } from '../../contracts/errors.ts';
 import { parseId } from '../../contracts/ids.ts';
 import type { IndexManifest } from '../../contracts/ports.ts';
 import type { IndexStore, StoredChunk, StoredEpoch } from '../../agents/retrieval/store.ts';
 import type { VectorBlock } from '../../agents/retrieval/vectors.ts';
+import { takePidLock } from './pid-lock.ts';
 
 export async function openIndexStore(options: { readonly dir: string }): Promise<IndexStore> {
   await mkdir(options.dir, { recursive: true, mode: 0o700 });
   const at = (tenant: string, space: string) => join(options.dir, parseId('tenant', tenant), parseId('agent-id', space));
-  const held = new Set<string>();
   return {
     current: (tenant, space) => readCurrent(at(tenant, space)),
     read: (tenant, space, epoch) => readEpoch(join(at(tenant, space), epoch)),
@@ -23,7 +23,7 @@ export async function openIndexStore(options: { readonly dir: string }): Promise
     prune: async (tenant, space) => prune(at(tenant, space), [await readCurrent(at(tenant, space))]),
     tombstones: (tenant, space) => readTombstones(at(tenant, space)),
     addTombstone: (tenant, space, digest) => appendTombstone(at(tenant, space), digest),
-    lock: (tenant, space) => lock(at(tenant, space), held),
+    lock: (tenant, space) => lock(at(tenant, space)),
     [Symbol.asyncDispose]: async () => {},
   };
 }
@@ -112,43 +112,11 @@ async function appendTombstone(dir: string, digest: string): Promise<void> {
   await file.sync();
 }
 
-/** A lock file with the holder's pid; one whose holder is gone is taken over. */
-async function lock(dir: string, held: Set<string>): Promise<AsyncDisposable> {
+async function lock(dir: string): Promise<AsyncDisposable> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  const path = join(dir, 'LOCK');
-  if (held.has(path) || !(await take(path))) throw fail('AIOS_OVERLOADED', 'This space is being indexed.', { retryAfterMs: 1_000 });
-  held.add(path);
-  return {
-    async [Symbol.asyncDispose]() {
-      held.delete(path);
-      await unlink(path).catch(absent);
-    },
-  };
-}
-
-async function take(path: string): Promise<boolean> {
-  for (let attempt = 0; attempt < 2; attempt++) {
-    const file = await open(path, 'wx', 0o600).catch(() => undefined);
-    if (file !== undefined) {
-      await file.write(String(process.pid));
-      await file.close();
-      return true;
-    }
-    const holder = Number(await readFile(path, 'utf8').catch(() => '0'));
-    if (holder !== process.pid && isAlive(holder)) return false;
-    await unlink(path).catch(absent);
-  }
-  return false;
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+  const taken = await takePidLock(join(dir, 'LOCK'));
+  if (!('release' in taken)) throw fail('AIOS_OVERLOADED', 'This space is being indexed.', { retryAfterMs: 1_000 });
+  return { [Symbol.asyncDispose]: taken.release };
 }
 
 // ---- bytes

@@ -3,13 +3,14 @@
 // Never rewrites a byte that was acknowledged. Others may assume: when `append` resolves the records are on the disk,
 // appends that waited together shared one fsync, and one process writes one log (a second one is refused).
 
-import { open, mkdir, readFile, readdir, unlink, type FileHandle } from 'node:fs/promises';
+import { open, mkdir, readFile, readdir, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chain, genesisOf, headBytes, type ReadLine } from '../../policies/ledger.ts';
 import { fail } from '../../contracts/errors.ts';
 import type { Clock, Ledger, Logger, Metrics, Signer } from '../../contracts/ports.ts';
 import type { LedgerEntry, LedgerRecord, SignedHead } from '../../contracts/record.ts';
 import type { LedgerAnchor } from '../../contracts/task.ts';
+import { takePidLock } from './pid-lock.ts';
 
 export interface LedgerOptions {
   readonly dir: string;
@@ -244,36 +245,9 @@ function parseHead(line: string): SignedHead[] {
   }
 }
 
-/** Our own pid in a lock file proves nothing: containers give every process the same one. */
-const heldHere = new Set<string>();
-
-/** A lock file with the holder's pid; a lock left by a dead process is taken over. */
 async function lock(path: string): Promise<() => Promise<void>> {
-  for (let attempt = 0; attempt < 3; attempt++) {
-    try {
-      const handle = await open(path, 'wx', 0o600);
-      await handle.writeFile(String(process.pid));
-      await handle.close();
-      heldHere.add(path);
-      return async () => {
-        heldHere.delete(path);
-        await unlink(path).catch(() => undefined);
-      };
-    } catch (cause) {
-      const holder = Number(await readFile(path, 'utf8').catch(() => '0'));
-      const live = holder === process.pid ? heldHere.has(path) : holder > 0 && isAlive(holder);
-      if (live) throw fail('AIOS_CONFIG_INVALID', `the ledger is held by process ${holder}; stop it or use another name`, { cause });
-      await unlink(path).catch(() => undefined);
-    }
-  }
-  throw fail('AIOS_LEDGER_UNAVAILABLE', 'the lock could not be taken');
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+  const taken = await takePidLock(path);
+  if ('release' in taken) return taken.release;
+  if (taken.holder === 0) throw fail('AIOS_LEDGER_UNAVAILABLE', 'the lock could not be taken');
+  throw fail('AIOS_CONFIG_INVALID', `the ledger is held by process ${taken.holder}; stop it or use another name`);
 }
