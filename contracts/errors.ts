@@ -46,6 +46,7 @@ export const ERRORS = {
   AIOS_POLICY_INVALID: entry(422, 'never', 'operator', 'The policy bundle cannot be published.', 'Correct the policy the message names.'),
   AIOS_POLICY_MISSING: entry(503, 'later', 'operator', 'No valid policy bundle is in force.', 'Publish one with "aios policy publish".'),
   AIOS_BUDGET_EXCEEDED: entry(402, 'never', 'policy', 'The budget does not cover the worst case of this call.', 'Raise the budget, or accept a cheaper rung.'),
+  AIOS_RATE_LIMITED: entry(429, 'later', 'policy', 'The tenant may not start more tasks of this capability now.', 'Wait for the time given in retryAfterMs, or ask an operator to raise the limit with "aios budget set".'),
   AIOS_PRICE_UNKNOWN: entry(422, 'never', 'operator', 'The price table has no entry for this model.', 'Add the price to the bundle; unknown prices are never counted as zero.'),
   AIOS_CLASS_REFUSED: entry(403, 'never', 'policy', 'The provider may not see data of this class.', 'Use a provider inside the boundary, or redact first.'),
   // approvals
@@ -65,6 +66,10 @@ export const ERRORS = {
   AIOS_EFFECT_UNKNOWN: entry(404, 'never', 'caller', 'The proposed effect is of a kind nobody applies.', 'Register the effect, or correct the agent.'),
   AIOS_LEDGER_BROKEN: entry(500, 'never', 'operator', 'The audit ledger does not verify.', 'Run "aios audit verify" and restore the record it names.'),
   AIOS_LEDGER_UNAVAILABLE: entry(503, 'later', 'operator', 'The ledger cannot be written, so no effect may happen.', 'Free the disk; work resumes by itself.'),
+  // data protection
+  AIOS_PAYLOAD_KEY_MISSING: entry(503, 'later', 'operator', 'There is no key for an encrypted payload.', 'Put the key with the id the message names back into the payload key ring ("aios keys list" shows what is there); nothing is lost meanwhile.'),
+  AIOS_PAYLOAD_UNREADABLE: entry(500, 'never', 'operator', 'An encrypted payload does not open with the key it names.', 'The payload was changed, or the key ring holds another key under this id: restore the ring from its backup.'),
+  AIOS_RETENTION_HOLDS: entry(409, 'never', 'policy', 'The retention class of the task keeps its data.', 'Wait until the date the message names, or lift the hold by policy.'),
   // actor runtime and servers
   AIOS_STATE_CONFLICT: entry(409, 'again', 'system', 'Another owner wrote the state first.', 'The turn is run again on the new state.'),
   AIOS_FENCED: entry(409, 'never', 'system', 'The lease of this partition belongs to another host.', 'The new owner serves the message.'),

@@ -39,8 +39,29 @@ export interface Approval {
   readonly approvers: string;
   readonly quorum: number;
   readonly expiresMs: number;
-  /** After expiry: refuse, or ask this group once and then refuse. */
+  /** After the first expiry: the declared default at once, or ask this group for as long again. */
   readonly onExpiry: 'deny' | { readonly escalate: string };
+  /** Groups asked after that one, each for as long, in order. */
+  readonly chain?: readonly string[];
+  /** The declared default when nobody decided: refuse when absent, else go down to this rung. */
+  readonly degrade?: Rung;
+}
+
+/** What is taken out of text before a model sees it: nothing; secrets, numbers and addresses of people; or names and dates too. */
+export const REDACTIONS = ['none', 'standard', 'strict'] as const;
+export type Redaction = (typeof REDACTIONS)[number];
+/** How long what a task left behind is kept; `hold` until a person lifts it. Sorted: the later one keeps longer. */
+export const RETENTIONS = ['brief', 'standard', 'long', 'legal', 'hold'] as const;
+export type Retention = (typeof RETENTIONS)[number];
+/** What a decision record shows of its receipts and facts. Sorted: the later one shows more. */
+export const RECORD_DETAILS = ['minimal', 'facts', 'full'] as const;
+export type RecordDetail = (typeof RECORD_DETAILS)[number];
+
+/** What a decision binds whoever acts on it to do; absent members are the deployment's default. */
+export interface Obligations {
+  readonly redact?: Redaction;
+  readonly retention?: Retention;
+  readonly record?: RecordDetail;
 }
 
 export interface VerdictBase {
@@ -50,6 +71,12 @@ export interface VerdictBase {
   readonly deciding: readonly string[];
   /** Ids of policies that raised an error; any makes the verdict `deny`. */
   readonly erroring: readonly string[];
+  /** The step of a team it is about; absent: the task as a whole. */
+  readonly step?: string;
+  /** `team`: given by the team's own copy of the policy before the step, and by the brain again when the outcome arrived. Absent: by the brain alone, before. */
+  readonly by?: 'team';
+  /** Of every satisfied policy, permit or forbid; absent when none has any. */
+  readonly obligations?: Obligations;
 }
 export type Verdict =
   | (VerdictBase & { readonly kind: 'allow' })

@@ -6,6 +6,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../contracts/errors.ts';
+import { type Preset, presetNamed, PRESETS } from './presets/index.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 
@@ -38,6 +39,20 @@ const schema = z.object({
   AIOS_NAME: z.string().regex(/^[A-Za-z0-9_-]{1,48}$/).optional(),
   /** File of API keys: [{key sha256, principal, type, tenant, roles}]. */
   AIOS_API_KEYS: z.string().optional(),
+  /** Name of a member of infra/presets. */
+  AIOS_PRESET: z.string().default(PRESETS[0]?.name ?? ''),
+  /** Each over what the preset says. */
+  AIOS_PAYLOAD_CODEC: z.stringbool().optional(),
+  AIOS_PROVEN_APPROVERS: z.stringbool().optional(),
+  /** Keys of encrypted payloads: `id:base64,id:base64`, the one in force first; absent = the file of AIOS_PAYLOAD_KEYS_FILE. */
+  AIOS_PAYLOAD_KEYS: z.string().optional(),
+  AIOS_PAYLOAD_KEYS_FILE: z.string().optional(),
+  /** Key of the message server's files, and the one before it while a change of keys is under way; absent = a file in the home. */
+  AIOS_NATS_STORE_KEY: z.string().min(32).optional(),
+  AIOS_NATS_STORE_KEY_PREVIOUS: z.string().min(32).optional(),
+  AIOS_CODEC_PORT: port.default(8234),
+  /** Further origins of Temporal UIs that may ask the codec server, separated by commas. */
+  AIOS_CODEC_ORIGINS: z.string().default(''),
   /** Paths of server programs for development; absent = PATH, the cache, a build. */
   AIOS_NATS_SERVER: z.string().optional(),
   AIOS_TEMPORAL_SERVER: z.string().optional(),
@@ -61,6 +76,11 @@ export interface Config {
   readonly name: string;
   readonly apiKeysFile: string;
   readonly servers: { readonly nats: string | undefined; readonly temporal: string | undefined };
+  /** The preset with the settings over it. */
+  readonly protection: Preset;
+  readonly payloadKeys: { readonly text: string | undefined; readonly file: string };
+  readonly storeKey: { readonly current: string; readonly previous: string | undefined } | undefined;
+  readonly codec: { readonly port: number; readonly origins: readonly string[] };
 }
 
 /** @throws AIOS_CONFIG_INVALID naming the variable */
@@ -69,6 +89,7 @@ export function readConfig(role: string, environment: Readonly<Record<string, st
   if (!parsed.success) throw fail('AIOS_CONFIG_INVALID', parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
   const env = parsed.data;
   const home = resolve(env.AIOS_HOME);
+  const protection = protectionOf(env);
   return Object.freeze({
     home,
     cacheDir: resolve(env.AIOS_CACHE_DIR),
@@ -80,12 +101,28 @@ export function readConfig(role: string, environment: Readonly<Record<string, st
     http: { host: env.AIOS_HTTP_HOST, port: env.AIOS_HTTP_PORT },
     metricsPort: env.AIOS_METRICS_PORT,
     qdrant: env.AIOS_QDRANT_URL === undefined ? undefined : { url: env.AIOS_QDRANT_URL, key: env.AIOS_QDRANT_KEY },
-    generate: env.AIOS_GENERATE_URL === undefined ? undefined : { url: env.AIOS_GENERATE_URL, model: env.AIOS_GENERATE_MODEL, key: env.AIOS_GENERATE_KEY, inside: env.AIOS_GENERATE_INSIDE },
+    generate: env.AIOS_GENERATE_URL === undefined ? undefined : { url: env.AIOS_GENERATE_URL, model: env.AIOS_GENERATE_MODEL, key: env.AIOS_GENERATE_KEY, inside: env.AIOS_GENERATE_INSIDE && mayBeInside(env.AIOS_GENERATE_URL, protection) },
     traces: env.AIOS_TRACES,
     logLevel: env.AIOS_LOG_LEVEL,
     modelSlots: env.AIOS_MODEL_SLOTS,
     name: env.AIOS_NAME ?? role,
     apiKeysFile: env.AIOS_API_KEYS ?? join(home, 'keys', 'api-keys.json'),
     servers: { nats: env.AIOS_NATS_SERVER, temporal: env.AIOS_TEMPORAL_SERVER },
+    protection,
+    payloadKeys: { text: env.AIOS_PAYLOAD_KEYS, file: env.AIOS_PAYLOAD_KEYS_FILE ?? join(home, 'keys', 'payload-keys.json') },
+    storeKey: env.AIOS_NATS_STORE_KEY === undefined ? undefined : { current: env.AIOS_NATS_STORE_KEY, previous: env.AIOS_NATS_STORE_KEY_PREVIOUS },
+    codec: { port: env.AIOS_CODEC_PORT, origins: env.AIOS_CODEC_ORIGINS.split(',').map((one) => one.trim()).filter((one) => one !== '') },
   });
+}
+
+function protectionOf(env: z.infer<typeof schema>): Preset {
+  const preset = presetNamed(env.AIOS_PRESET);
+  if (preset === undefined) throw fail('AIOS_CONFIG_INVALID', `AIOS_PRESET: one of ${PRESETS.map(({ name }) => name).join(', ')}.`);
+  const payloadCodec = env.AIOS_PAYLOAD_CODEC ?? preset.payloadCodec;
+  return { ...preset, payloadCodec, codecServer: payloadCodec, provenApproversOnly: env.AIOS_PROVEN_APPROVERS ?? preset.provenApproversOnly };
+}
+
+/** Where the preset keeps confidential data on the machine, an address elsewhere is outside, whatever it is declared to be. */
+function mayBeInside(url: string, { insideIsThisMachine }: Preset): boolean {
+  return !insideIsThisMachine || /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(URL.parse(url)?.hostname ?? '');
 }

@@ -29,6 +29,7 @@ import { startGateway } from '../processes/gateway.ts';
 import { startModelWorker } from '../processes/model-worker.ts';
 import { createTelemetry } from '../telemetry/index.ts';
 import { connectTemporal } from '../temporal/connect.ts';
+import { openDataConverter } from '../temporal/converter.ts';
 
 export interface HostOptions {
   readonly agents: readonly AnyAgent[];
@@ -79,7 +80,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const telemetry = opening.use(createTelemetry(config));
   const { logger, metrics, clock, random } = telemetry;
   const ports = opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
-  const temporal = opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger }));
+  const temporal = opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger, dataConverter: await openDataConverter(config) }));
   const keys = await ensureApiKeys(config);
   const registry = createRegistry(options.agents, gatewayCapabilities);
   await publishPolicies({ config, ports, dir: pathOf(options.policies), capabilities: registry.list(), now: clock.now(), ...(options.groups === undefined ? {} : { groups: options.groups }) });

@@ -27,6 +27,7 @@ import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 import { bootstrapSearch } from '../temporal/bootstrap.ts';
 import { connectTemporal, type TemporalLink } from '../temporal/connect.ts';
+import { openDataConverter } from '../temporal/converter.ts';
 import { createDecisionSigner, createDecisionVerifier } from '../temporal/decision-token.ts';
 import { createEnvelopeIds, createSeals } from '../temporal/envelope-id.ts';
 import { readHistory } from '../temporal/history.ts';
@@ -73,7 +74,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   await policyInForce(policies, telemetry);
   const { revocations } = opening.use(await watchRevocations(ports.keyValue));
   const ledger = opening.use(await openLedger({ dir: join(config.home, 'ledger'), log: config.name, signer, clock, logger, metrics }));
-  const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger }));
+  const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger, dataConverter: await openDataConverter(config) }));
   await bootstrapSearch(temporal, clock);
   const effects = deps.effects ?? opening.use(await openShippedRecords(config, clock)).effects;
   const registry = deps.registry ?? createRegistry(shippedAgents, gatewayCapabilities);

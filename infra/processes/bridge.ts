@@ -9,6 +9,7 @@ import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 import { startBridge } from '../temporal/bridge.ts';
 import { connectTemporal, type TemporalLink } from '../temporal/connect.ts';
+import { openDataConverter } from '../temporal/converter.ts';
 import { runProcess } from './run-process.ts';
 
 
@@ -25,7 +26,7 @@ export async function startBridgeProcess(config: Config, deps: BridgeDeps = {}):
   const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
   const { logger, metrics, clock, random } = telemetry;
   const ports = deps.ports ?? opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
-  const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger }));
+  const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger, dataConverter: await openDataConverter(config) }));
   opening.use(await startBridge({ client: temporal.client, outcomes: ports.outcomes, tokens: ports.waitTokens, logger, metrics }));
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
   const open = opening.move();

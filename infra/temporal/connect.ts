@@ -3,6 +3,7 @@
 // Others may assume: the client speaks over the worker's own connection, and disposing closes it once.
 
 import { Client } from '@temporalio/client';
+import type { DataConverter } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { fail } from '../../contracts/errors.ts';
 import type { Clock, Logger } from '../../contracts/ports.ts';
@@ -16,11 +17,15 @@ export interface TemporalOptions {
   readonly logger: Logger;
   /** How long the first connection may take; 60 s unless told. */
   readonly firstConnectMsMax?: number;
+  /** Encrypts what is stored; payloads in the clear without it. */
+  readonly dataConverter?: DataConverter | undefined;
 }
 export interface TemporalLink extends AsyncDisposable {
   readonly connection: NativeConnection;
   readonly client: Client;
   readonly namespace: string;
+  /** That of the client, for the worker beside it. */
+  readonly dataConverter: DataConverter | undefined;
 }
 
 const FIRST_CONNECT_MS_MAX = 60_000;
@@ -30,8 +35,9 @@ const RETRY_MS = 250;
 export async function connectTemporal(options: TemporalOptions): Promise<TemporalLink> {
   installLogger(options.logger);
   const connection = await connectPatiently(options);
-  const client = new Client({ connection, namespace: options.namespace, identity: options.identity });
-  return { connection, client, namespace: options.namespace, [Symbol.asyncDispose]: () => connection.close() };
+  const { namespace, identity, dataConverter } = options;
+  const client = new Client({ connection, namespace, identity, ...(dataConverter === undefined ? {} : { dataConverter }) });
+  return { connection, client, namespace, dataConverter, [Symbol.asyncDispose]: () => connection.close() };
 }
 
 async function connectPatiently(options: TemporalOptions): Promise<NativeConnection> {

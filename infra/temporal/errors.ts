@@ -7,7 +7,8 @@ import { fail, isAiosError, isErrorCode, type AiosError } from '../../contracts/
 const GRPC = { invalid: 3, deadline: 4, notFound: 5, exists: 6, forbidden: 7, exhausted: 8, unavailable: 14, unauthenticated: 16 } as const;
 
 export function convertTemporalError(thrown: unknown): AiosError {
-  if (isAiosError(thrown)) return thrown;
+  const ours = ourErrorIn(thrown);
+  if (ours !== undefined) return ours;
   const seen = read(thrown);
   if (seen.failure !== undefined) return fromFailure(seen.failure, thrown);
   if (seen.name === 'WorkflowNotFoundError' || seen.grpc === GRPC.notFound) return fail('AIOS_TASK_UNKNOWN', undefined, { cause: thrown });
@@ -18,6 +19,16 @@ export function convertTemporalError(thrown: unknown): AiosError {
   if (seen.grpc === GRPC.forbidden || seen.grpc === GRPC.unauthenticated) return fail('AIOS_CONFIG_INVALID', 'Temporal refuses the credentials.', { cause: thrown });
   if (seen.grpc === GRPC.invalid) return fail('AIOS_INPUT_INVALID', 'Temporal refuses the request.', { cause: thrown });
   return fail('AIOS_INTERNAL', undefined, { cause: thrown });
+}
+
+/** The SDK wraps what a payload codec throws. */
+function ourErrorIn(thrown: unknown): AiosError | undefined {
+  let at = thrown;
+  for (let depth = 0; depth < 8 && typeof at === 'object' && at !== null; depth++) {
+    if (isAiosError(at)) return at;
+    at = (at as { cause?: unknown }).cause;
+  }
+  return undefined;
 }
 
 export const isNotFound = (thrown: unknown): boolean => {

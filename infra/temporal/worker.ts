@@ -41,7 +41,8 @@ export async function startWorker(options: WorkerOptions): Promise<AsyncDisposab
   try {
     const worker = await Worker.create({
       connection: link.connection, namespace: link.namespace, taskQueue: options.taskQueue ?? TASK_QUEUE, identity: options.identity,
-      workflowBundle: await workflowBundle(options.workflows ?? SHIPPED, options.cacheDir),
+      workflowBundle: await workflowBundle(options.workflows ?? SHIPPED, options.cacheDir, link.dataConverter?.failureConverterPath),
+      ...(link.dataConverter === undefined ? {} : { dataConverter: link.dataConverter }),
       activities: options.activities,
       shutdownGraceTime: GRACE_MS,
       /** A worker that died keeps its sticky workflows this long from the others. */
@@ -66,12 +67,12 @@ export async function startWorker(options: WorkerOptions): Promise<AsyncDisposab
 }
 
 /** Bundling takes a second or two, so an unchanged source is bundled once in the life of the cache. */
-export async function workflowBundle(entry: URL, cacheDir: string | undefined): Promise<WorkflowBundleWithSourceMap | { readonly codePath: string }> {
+export async function workflowBundle(entry: URL, cacheDir: string | undefined, failureConverterPath?: string): Promise<WorkflowBundleWithSourceMap | { readonly codePath: string }> {
   const workflowsPath = fileURLToPath(entry);
-  if (cacheDir === undefined) return bundle(workflowsPath);
-  const codePath = join(cacheDir, 'workflows', `${await digestOfSources(workflowsPath)}.js`);
+  if (cacheDir === undefined) return bundle(workflowsPath, failureConverterPath);
+  const codePath = join(cacheDir, 'workflows', `${await digestOfSources(workflowsPath)}${failureConverterPath === undefined ? '' : '-encoded'}.js`);
   if (await exists(codePath)) return { codePath };
-  const { code } = await bundle(workflowsPath);
+  const { code } = await bundle(workflowsPath, failureConverterPath);
   await mkdir(dirname(codePath), { recursive: true });
   const draft = `${codePath}.${process.pid}`;
   await writeFile(draft, code);
@@ -89,9 +90,10 @@ const EMPTY_MAP = `//# sourceMappingURL=data:application/json;charset=utf-8;base
  * milliseconds a run). The inline source map gives way to an empty one (the worker wants one): with stack
  * traces off nothing reads it, and it was two thirds of the bundle.
  */
-const bundle = (workflowsPath: string): Promise<WorkflowBundleWithSourceMap> =>
+const bundle = (workflowsPath: string, failureConverterPath: string | undefined): Promise<WorkflowBundleWithSourceMap> =>
   bundleWorkflowCode({
     workflowsPath,
+    ...(failureConverterPath === undefined ? {} : { failureConverterPath }),
     preloadModules: [fileURLToPath(SHIPPED)],
     logger: quiet,
     webpackConfigHook: (config) => ({ ...config, resolve: { ...config.resolve, modules: [...(config.resolve?.modules ?? ['node_modules']), packages], conditionNames: [...(fromSource ? ['aios-source'] : []), 'node', 'import', 'require', 'default'] } }),
