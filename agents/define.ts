@@ -4,7 +4,7 @@
 // and a handler that takes or returns the wrong type does not compile.
 
 import type { z } from 'zod';
-import type { AgentDefinition, EventDefinition, EventHandler, Handler, MailboxBounds, Passivation, Supervision } from '../contracts/agent.ts';
+import type { AgentDefinition, EventDefinition, EventHandler, Handler, ListenOptions, MailboxBounds, Passivation, StartHandler, Supervision } from '../contracts/agent.ts';
 import type { Capability } from '../contracts/capability.ts';
 import { fail } from '../contracts/errors.ts';
 import { parseCapabilityId, parseId } from '../contracts/ids.ts';
@@ -14,7 +14,13 @@ export interface AgentOptions {
   readonly passivate?: Partial<Passivation>;
   readonly mailbox?: Partial<MailboxBounds>;
 }
+export interface StatelessOptions extends AgentOptions {
+  /** Runs in the turn of the first message after the agent came into memory; may therefore run again on another host, or after a restart. */
+  readonly onStart?: StartHandler<undefined>;
+}
 export interface StatefulOptions<S> extends AgentOptions {
+  /** Runs in the turn of the first message after the agent came into memory; may therefore run again on another host, or after a restart. */
+  readonly onStart?: StartHandler<NoInfer<S>>;
   /** Shape of the state as it is stored; checked when it is loaded and before it is written. Plain JSON data. */
   readonly state: z.ZodType<S>;
   /** State of an agent nobody has spoken to yet. */
@@ -23,7 +29,8 @@ export interface StatefulOptions<S> extends AgentOptions {
 
 export interface AgentBuilder<S> extends AgentDefinition<S> {
   handle<I, O>(capability: Capability<I, O>, handle: Handler<NoInfer<I>, NoInfer<O>, S>): AgentBuilder<S>;
-  on<E>(event: EventDefinition<E>, handle: EventHandler<NoInfer<E>, S>): AgentBuilder<S>;
+  /** Takes the event when it is told to this agent, and when anybody of the tenant publishes it. */
+  on<E>(event: EventDefinition<E>, handle: EventHandler<NoInfer<E>, S>, options?: ListenOptions<NoInfer<E>>): AgentBuilder<S>;
 }
 
 /**
@@ -33,8 +40,8 @@ export interface AgentBuilder<S> extends AgentDefinition<S> {
  * const memory = defineAgent('memory', { state: z.strictObject({ turns: z.array(z.string()) }), initial: () => ({ turns: [] }) })
  *   .handle(remember, (input, ctx) => { ctx.state.turns.push(input.text); return { count: ctx.state.turns.length }; });
  */
-export function defineAgent(kind: string, options?: AgentOptions): AgentBuilder<undefined>;
 export function defineAgent<S>(kind: string, options: StatefulOptions<S>): AgentBuilder<S>;
+export function defineAgent(kind: string, options?: StatelessOptions): AgentBuilder<undefined>;
 export function defineAgent<S>(kind: string, options: Partial<StatefulOptions<S>> = {}): AgentBuilder<S> {
   return builder<S>({ ...options, kind: parseId('agent-kind', kind), handlers: new Map(), events: new Map() });
 }
@@ -57,9 +64,9 @@ function builder<S>(definition: AgentDefinition<S>): AgentBuilder<S> {
       const entry = { capability: capability as unknown as Capability, handle: handle as Handler<unknown, unknown, S> };
       return builder({ ...definition, handlers: new Map([...definition.handlers, [capability.id as string, entry]]) });
     },
-    on<E>(event: EventDefinition<E>, handle: EventHandler<E, S>) {
+    on<E>(event: EventDefinition<E>, handle: EventHandler<E, S>, options: ListenOptions<E> = {}) {
       free(definition, event.name);
-      const entry = { event: event as EventDefinition, handle: handle as EventHandler<unknown, S> };
+      const entry = { event: event as EventDefinition, handle: handle as EventHandler<unknown, S>, ...(options.actorKey === undefined ? {} : { actorKey: options.actorKey as (event: unknown) => string }) };
       return builder({ ...definition, events: new Map([...events, [event.name, entry]]) });
     },
   });

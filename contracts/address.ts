@@ -44,6 +44,7 @@ export const subjects = {
 export const patterns = {
   capability: (capability: CapabilityId | string) => `${SUBJECT_ROOT}.*.cap.${capabilityToken(capability)}`,
   partition: (partition: number) => `${SUBJECT_ROOT}.*.mbx.${partition}.>`,
+  topic: (topic: string) => `${SUBJECT_ROOT}.*.topic.${topic}`,
 } as const;
 
 /** Tenant of any subject built here; `undefined` when the text is no such subject. */

@@ -39,7 +39,7 @@ export interface AgentContext<S = unknown> {
   note(token: string): void;
   /** Sends an event to the mailbox of another agent when this turn commits; handled once however often it is sent again. */
   tell<E>(to: AgentAddress, event: EventDefinition<E>, payload: E): void;
-  /** Publishes an event to its topic when this turn commits. */
+  /** Publishes an event to its topic when this turn commits; every kind that listens to it (`on`) gets it, at least once, handled once. */
   publish<E>(event: EventDefinition<E>, payload: E): void;
   /** Sends an event to this agent after `afterMs`, surviving restarts; the same name replaces. Takes effect when the turn commits. */
   timer<E>(name: string, afterMs: number, event: EventDefinition<E>, payload: E): void;
@@ -57,6 +57,13 @@ export interface EventDefinition<E = unknown> {
   readonly payload: z.ZodType<E>;
 }
 export type EventHandler<E, S> = (event: E, ctx: AgentContext<S>) => Promise<void> | void;
+/** Runs before the first message of an activation, inside its turn: what it changes and sends is part of that turn's one record. */
+export type StartHandler<S> = (ctx: AgentContext<S>) => Promise<void> | void;
+
+export interface ListenOptions<E> {
+  /** Which agent of the listening kind gets a published event; unless told, the one with the id of the agent that published it. */
+  readonly actorKey?: (event: E) => string;
+}
 
 export interface AgentAddress {
   readonly kind: string;
@@ -89,8 +96,9 @@ export interface AgentDefinition<S = unknown> {
   readonly kind: string;
   readonly state?: z.ZodType<S>;
   readonly initial?: () => S;
+  readonly onStart?: StartHandler<S>;
   readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, S> }>;
-  readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, S> }>;
+  readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, S>; readonly actorKey?: (event: unknown) => string }>;
   readonly supervise?: Partial<Supervision>;
   readonly passivate?: Partial<Passivation>;
   readonly mailbox?: Partial<MailboxBounds>;
@@ -101,8 +109,9 @@ export interface AnyAgent {
   readonly kind: string;
   readonly state?: z.ZodType<unknown>;
   readonly initial?: () => unknown;
+  readonly onStart?: StartHandler<never>;
   readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, never> }>;
-  readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, never> }>;
+  readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, never>; readonly actorKey?: (event: unknown) => string }>;
   readonly supervise?: Partial<Supervision>;
   readonly passivate?: Partial<Passivation>;
   readonly mailbox?: Partial<MailboxBounds>;

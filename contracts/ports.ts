@@ -94,6 +94,14 @@ export interface Mailboxes {
   consume(partition: number | '*', options: { readonly inFlightMax: number }, handle: (delivery: MailboxDelivery) => Promise<void>): Promise<AsyncDisposable>;
 }
 
+/** Published events with durable subscriptions: stored once, delivered to every group that subscribed before. */
+export interface Topics {
+  /** Resolves when the event is stored; without any group it is gone at once. `messageId` dedups. @throws AIOS_MAILBOX_FULL when a group is too far behind, AIOS_DISCONNECTED */
+  publish(subject: string, data: Uint8Array, options: { readonly messageId: string }): Promise<{ readonly duplicate: boolean }>;
+  /** The topic's events of all tenants, each at least once to one member of the group; a group keeps its place while nobody of it is there. */
+  subscribe(topic: string, group: string, options: { readonly inFlightMax: number }, handle: (delivery: MailboxDelivery) => Promise<void>): Promise<AsyncDisposable>;
+}
+
 /** Messages for later: at `at` the bytes are stored in the mailbox `subject`, surviving every process. */
 export interface Timers {
   /** The same key replaces. `messageId` dedups the delivery. @throws AIOS_DISCONNECTED */

@@ -24,6 +24,8 @@ export interface Cell {
   revision: number;
   /** The outbox of the stored record was published by this host or an earlier one that said so. */
   outboxSent: boolean;
+  /** `onStart` ran for this activation, in a turn that committed. */
+  started: boolean;
   /** Fence the record was loaded under; another one means another tenure, so load again. */
   fence: number | undefined;
   usedAt: number;
@@ -140,7 +142,7 @@ export function createCells(options: { readonly turnsMax: number; readonly agent
 const keyOf = (address: MailboxAddress): string => `${address.tenant}/${address.kind}/${address.id}`;
 
 function newCell(address: MailboxAddress, kind: Kind, now: number): Cell {
-  return { address, kind, record: undefined, revision: 0, outboxSent: true, fence: undefined, usedAt: now, intensity: undefined, faults: undefined, stoppedUntil: 0, queue: undefined, running: false };
+  return { address, kind, record: undefined, revision: 0, outboxSent: true, started: false, fence: undefined, usedAt: now, intensity: undefined, faults: undefined, stoppedUntil: 0, queue: undefined, running: false };
 }
 
 const SLIM_AFTER_MS = 1_000;

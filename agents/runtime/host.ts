@@ -15,6 +15,7 @@ import { checkAddressed, parseEnvelope } from './envelope.ts';
 import { createPartitions, LEASELESS, type Partitions } from './partitions.ts';
 import { type AgentPorts, compileLimits, type HostLimits } from './ports.ts';
 import { serveAsk, type Served } from './serve.ts';
+import { listeningOf, subscribeTopic } from './topics.ts';
 import { backoffMs } from './supervision.ts';
 import { addLetter, runTurn, type Tenure, type TurnPorts } from './turn.ts';
 
@@ -66,7 +67,7 @@ export interface AgentView {
 
 const ALL_PARTITIONS: readonly number[] = Array.from({ length: PARTITIONS }, (_, partition) => partition);
 
-/** @throws AIOS_CONFIG_INVALID when two agents share a kind or a capability */
+/** @throws AIOS_CONFIG_INVALID when two agents share a kind or a capability, or listen to too many events */
 export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): AgentHost {
   const limits = compileLimits(options.limits);
   const kinds = compileKinds(options.agents);
@@ -76,6 +77,7 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
   const host: TurnPorts = { ...ports, timers: ports.timers, registry, chain, limits, onEscalation };
   const cells = createCells({ turnsMax: limits.turnsMax, agentsMax: limits.agentsMax, now: () => ports.clock.now() });
   const inHand = new Map<MailboxDelivery, Tenure>();
+  const heard = listeningOf(options.agents);
   let asks = 0;
   const router: Router = { host, kinds, cells, inHand };
   const subscriptions: AsyncDisposable[] = [];
@@ -95,7 +97,7 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
     cancels.push(() => cancel());
   }
 
-  /** Ephemeral capabilities first: a turn that waited in a mailbox may ask one of them before this function is through. */
+  /** Mailboxes last: a turn that waited in one may ask a capability, or publish an event, before this function is through. */
   async function serveAll(): Promise<void> {
     for (const served of ephemeralOf(options.agents)) {
       subscriptions.push(await ports.bus.subscribe(patterns.capability(served.capability.id), { queue: 'agents', concurrencyMax: limits.ephemeralMax }, (message) => {
@@ -103,6 +105,7 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
         return serveAsk(host, served, message).finally(() => asks--);
       }));
     }
+    for (const listening of heard) subscriptions.push(await subscribeTopic(host, listening));
     await serveMailboxes();
   }
 
@@ -204,10 +207,13 @@ function compileKinds(agents: readonly AnyAgent[]): ReadonlyMap<string, Kind> {
   const kinds = new Map<string, Kind>();
   for (const agent of agents) {
     if (kinds.has(agent.kind)) throw fail('AIOS_CONFIG_INVALID', `two agents are named ${agent.kind}.`);
+    if (agent.onStart !== undefined && !hasMailbox(agent)) throw fail('AIOS_CONFIG_INVALID', `${agent.kind} has onStart but is never activated: all it handles is ephemeral.`);
     kinds.set(agent.kind, compileKind(agent));
   }
   return kinds;
 }
+
+const hasMailbox = (agent: AnyAgent): boolean => (agent.events?.size ?? 0) > 0 || [...agent.handlers.values()].some(({ capability }) => capability.delivery === 'durable');
 
 function* ephemeralOf(agents: readonly AnyAgent[]): Iterable<Served> {
   for (const agent of agents) {

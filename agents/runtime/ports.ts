@@ -3,11 +3,12 @@
 // Others may assume: limits are complete and frozen after `compileLimits`; each says what happens at it.
 
 import type { MailboxBounds, Passivation, Supervision } from '../../contracts/agent.ts';
-import type { Bus, Clock, DeadLetters, Leases, Logger, Mailboxes, Mandates, Metrics, Outcomes, Random, StateLog, Timers, Tracer } from '../../contracts/ports.ts';
+import type { Bus, Clock, DeadLetters, Leases, Logger, Mailboxes, Mandates, Metrics, Outcomes, PolicyStore, Random, StateLog, Timers, Topics, Tracer } from '../../contracts/ports.ts';
 
 export interface AgentPorts {
   readonly bus: Bus;
   readonly mailboxes: Mailboxes;
+  readonly topics: Topics;
   readonly stateLog: StateLog;
   readonly leases: Leases;
   readonly outcomes: Outcomes;
@@ -20,6 +21,8 @@ export interface AgentPorts {
   readonly tracer: Tracer;
   /** Absent: agents that set durable timers get AIOS_UNAVAILABLE. */
   readonly timers?: Timers;
+  /** The policy a team's own steps are judged by. Absent: every step comes back to the brain. */
+  readonly policies?: Pick<PolicyStore, 'slice'>;
 }
 
 export interface HostLimits {
@@ -27,6 +30,8 @@ export interface HostLimits {
   readonly turnsMax: number;
   /** Deliveries held per partition (per stream with `'*'`: `turnsMax`); more stay in the mailbox. */
   readonly partitionInFlightMax: number;
+  /** Events of one topic that this host passes on at once, for each kind that listens. */
+  readonly topicInFlightMax: number;
   /** Asks served at once per ephemeral capability; more are answered AIOS_OVERLOADED. */
   readonly ephemeralMax: number;
   /** A turn takes no longer, however far away its deadline is; then it ends like one whose deadline passed. */
@@ -52,6 +57,7 @@ export interface HostLimits {
 export const DEFAULT_LIMITS: HostLimits = Object.freeze({
   turnsMax: 256,
   partitionInFlightMax: 16,
+  topicInFlightMax: 16,
   ephemeralMax: 64,
   turnMsMax: 900_000,
   agentsMax: 100_000,

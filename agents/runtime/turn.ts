@@ -3,13 +3,13 @@
 // Never acknowledges before the append; never writes after its tenure ended. Others may assume: a crash between any two steps
 // leads to redelivery, redelivery of a handled message publishes the same outcome again, and no handler runs twice to effect.
 
-import { subjects } from '../../contracts/address.ts';
+import { parseMailboxSubject, subjects } from '../../contracts/address.ts';
 import { ERRORS, type ErrorBody, fail, hasCode, isAiosError, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityTraits } from '../../contracts/capability.ts';
 import type { VerifiedMandate } from '../../contracts/mandate.ts';
 import { type Envelope, type Outcome, outcomeSchema } from '../../contracts/message.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
-import type { DeadLetterReason, DeadLetters, MailboxDelivery, Metrics, Random, StateLog, Timers } from '../../contracts/ports.ts';
+import type { DeadLetterReason, DeadLetters, MailboxDelivery, Metrics, Random, StateLog, Timers, Topics } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
 import { authorise } from './authority.ts';
 import type { Call } from './chain.ts';
@@ -34,6 +34,7 @@ export interface TurnPorts extends ContextPorts {
   readonly metrics: Metrics;
   readonly random: Random;
   readonly timers: Timers | undefined;
+  readonly topics: Topics;
   readonly limits: HostLimits;
   /** Told about every fault that the agent's supervision does not keep to itself. */
   readonly onEscalation: (agent: string, id: string, thrown: unknown) => void;
@@ -46,7 +47,7 @@ export interface Turn {
   readonly tenure: Tenure;
 }
 
-type Plan = { readonly kind: 'commit'; readonly result: TurnResult } | { readonly kind: 'retry'; readonly delayMs: number } | { readonly kind: 'refuse'; readonly entry: DoneEntry };
+type Plan = { readonly kind: 'commit'; readonly result: TurnResult; readonly started?: true } | { readonly kind: 'retry'; readonly delayMs: number } | { readonly kind: 'refuse'; readonly entry: DoneEntry };
 
 /** Never rejects: whatever happens ends in ack, nak or term. */
 export async function runTurn(host: TurnPorts, turn: Turn): Promise<void> {
@@ -72,7 +73,9 @@ async function tryTurn(host: TurnPorts, turn: Turn): Promise<void> {
   const plan = await decide(host, turn, record);
   if (plan.kind === 'retry') return turn.delivery.nak(plan.delayMs);
   if (plan.kind === 'refuse') return conclude(host, turn, plan.entry);
-  return conclude(host, turn, await commit(host, turn, record, plan.result));
+  const entry = await commit(host, turn, record, plan.result);
+  if (plan.started === true && entry === plan.result.entry) turn.cell.started = true;
+  return conclude(host, turn, entry);
 }
 
 // ---- load
@@ -87,6 +90,7 @@ async function activate(host: TurnPorts, { cell, tenure }: Turn): Promise<TurnRe
 
 async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> {
   cell.record = undefined;
+  cell.started = false;
   const stored = await host.stateLog.read(stateOf(cell));
   let record = stored === undefined ? EMPTY_RECORD : parseRecord(stored.data);
   let revision = stored?.revision ?? 0;
@@ -169,10 +173,14 @@ async function handle(host: TurnPorts, turn: Turn, record: TurnRecord, target: T
   const bounds = boundTurn(host, deadline, tenure, opened.abort);
   const facts = (): TurnFacts => ({ gathered: opened.gathered, ms: host.clock.monotonic() - started });
   host.logger.debug({ agent: definition.kind, task: envelope.task, attempt: turn.delivery.attempt }, 'turn started');
+  const work = async (): Promise<unknown> => {
+    if (!cell.started) await definition.onStart?.(opened.context as never);
+    return target.parseOutput(await target.run(opened.context as never));
+  };
   try {
-    const output = await Promise.race([host.chain(call, async () => target.parseOutput(await target.run(opened.context as never))), bounds.ended]);
+    const output = await Promise.race([host.chain(call, work), bounds.ended]);
     const changed = definition.state === undefined ? {} : { state: parseState(turn, opened.context.state) };
-    return { kind: 'commit', result: resultOf(host, turn, { output }, facts(), changed) };
+    return { kind: 'commit', result: resultOf(host, turn, { output }, facts(), changed), started: true };
   } catch (error) {
     return afterFailure(host, turn, error, facts());
   } finally {
@@ -396,11 +404,12 @@ async function sendOutbox(host: TurnPorts, cell: Cell): Promise<void> {
 
 const encoder = new TextEncoder();
 
-/** A receiver whose mailbox is full holds its senders back until the message expires; then a person sees it. */
+/** A receiver whose mailbox is full, or a topic with a listener too far behind, holds its senders back until the message expires; then a person sees it. */
 async function sendPost(host: TurnPorts, post: Post): Promise<void> {
   const data = encoder.encode(post.text);
   try {
-    await host.mailboxes.publish(post.subject, data, { messageId: post.id });
+    if (parseMailboxSubject(post.subject) === undefined) await host.topics.publish(post.subject, data, { messageId: post.id });
+    else await host.mailboxes.publish(post.subject, data, { messageId: post.id });
   } catch (error) {
     if (!hasCode(error, 'AIOS_MAILBOX_FULL') || host.clock.now() < post.until) throw error;
     const { tenant, task } = JSON.parse(post.text) as Envelope;
@@ -418,7 +427,7 @@ function giveBack(host: TurnPorts, turn: Turn, error: unknown): void {
   delivery.nak(backoffMs(cell.kind.supervision, delivery.attempt, host.random.next()));
 }
 
-export async function addLetter(host: Pick<TurnPorts, 'deadLetters' | 'metrics'>, delivery: MailboxDelivery, reason: DeadLetterReason, code: string, envelope?: Envelope, tenant = envelope?.tenant ?? 'unknown'): Promise<void> {
+export async function addLetter(host: Pick<TurnPorts, 'deadLetters' | 'metrics'>, delivery: Pick<MailboxDelivery, 'subject' | 'data' | 'attempt'>, reason: DeadLetterReason, code: string, envelope?: Envelope, tenant = envelope?.tenant ?? 'unknown'): Promise<void> {
   const trace = envelope?.trace?.traceparent;
   await host.deadLetters.add({
     tenant,

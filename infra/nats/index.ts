@@ -3,7 +3,7 @@
 // Others may assume: `connectPorts` resolves when every port works, and disposing it drains and closes the one connection.
 
 import type { PolicyBundle } from '../../contracts/bundle.ts';
-import type { Budgets, Bus, CapabilityRegistry, DeadLetters, Dispatcher, KeyValue, Leases, Mailboxes, Outcomes, SignatureVerifier, StateLog, TaskDirectory, Timers, WaitTokens } from '../../contracts/ports.ts';
+import type { Budgets, Bus, CapabilityRegistry, DeadLetters, Dispatcher, KeyValue, Leases, Mailboxes, Outcomes, SignatureVerifier, StateLog, TaskDirectory, Timers, Topics, WaitTokens } from '../../contracts/ports.ts';
 import { createBlobs } from './blobs.ts';
 import { createBudgets } from './budgets.ts';
 import { createBus } from './bus.ts';
@@ -18,6 +18,7 @@ import { createPolicyStore, type NatsPolicyStore } from './policy-store.ts';
 import { createStateLog } from './state-log.ts';
 import { createTaskDirectory } from './task-directory.ts';
 import { createTimers, moveDueTimers } from './timers.ts';
+import { createTopics } from './topics.ts';
 import { ensureTopology } from './topology.ts';
 import { createWaitTokens } from './wait-tokens.ts';
 
@@ -25,6 +26,7 @@ export interface NatsPorts extends AsyncDisposable {
   readonly link: NatsLink;
   readonly bus: Bus;
   readonly mailboxes: Mailboxes;
+  readonly topics: Topics;
   readonly stateLog: StateLog;
   readonly leases: Leases;
   readonly keyValue: KeyValue;
@@ -66,6 +68,7 @@ export function createPorts(link: NatsLink): NatsPorts {
     link, bus, mailboxes, keyValue, deadLetters, outcomes, stateLog,
     leases: createLeases(link, keyValue),
     timers: createTimers(link),
+    topics: createTopics(link, blobs),
     taskDirectory: createTaskDirectory(link, keyValue),
     waitTokens: createWaitTokens(keyValue),
     dispatcher: (registry) => createDispatcher(mailboxes, registry),

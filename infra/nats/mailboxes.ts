@@ -69,7 +69,8 @@ async function removeIdle(link: NatsLink, partition: number | '*', error: unknow
   }));
 }
 
-async function toDelivery(link: NatsLink, blobs: Blobs, message: JsMsg): Promise<MailboxDelivery> {
+/** A message of a durable stream as its handler sees it, its content fetched where it travelled by claim check. */
+export async function toDelivery(link: NatsLink, blobs: Blobs, message: JsMsg): Promise<MailboxDelivery> {
   const claim = message.headers?.get(CLAIM_HEADER) ?? '';
   const data = claim === '' ? message.data : await blobs.get(claim);
   let headers: Readonly<Record<string, string>> | undefined;

@@ -17,6 +17,9 @@ const GIB = 1024 ** 3;
 
 export const MAILBOX_MESSAGES_MAX = 1_000;
 export const STATE_HISTORY_MAX = 4;
+/** Events of one topic and tenant that some group has not ended yet. */
+export const TOPIC_MESSAGES_MAX = 10_000;
+export const TOPIC_AGE_MS = 7 * DAY_MS;
 /** A task has at most a few outcomes: one an attempt and rung. */
 export const OUTCOMES_PER_TASK_MAX = 16;
 export const ADVISORIES = { name: 'AIOS_ADVISORIES', subject: `$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.${STREAMS.mailbox.name}.>` } as const;
@@ -35,7 +38,7 @@ export const STREAM_SETTINGS: readonly StreamSettings[] = [
   { ...shared, name: STREAMS.state.name, subjects: STREAMS.state.subjects, retention: 'limits', discard: 'old', max_msgs_per_subject: STATE_HISTORY_MAX, max_bytes: 8 * GIB, allow_msg_ttl: true },
   { ...shared, name: STREAMS.outcomes.name, subjects: STREAMS.outcomes.subjects, retention: 'limits', discard: 'old', max_msgs_per_subject: OUTCOMES_PER_TASK_MAX, max_age: days(7), max_bytes: 4 * GIB, duplicate_window: minutes(2) },
   { ...shared, name: STREAMS.deadLetters.name, subjects: STREAMS.deadLetters.subjects, retention: 'limits', discard: 'old', max_msgs: 100_000, max_age: days(30), max_bytes: GIB, duplicate_window: minutes(2) },
-  { ...shared, name: STREAMS.topics.name, subjects: STREAMS.topics.subjects, retention: 'limits', discard: 'old', max_age: days(7), max_bytes: GIB, duplicate_window: minutes(2) },
+  { ...shared, name: STREAMS.topics.name, subjects: STREAMS.topics.subjects, retention: 'interest', discard: 'new', discard_new_per_subject: true, max_msgs_per_subject: TOPIC_MESSAGES_MAX, max_age: TOPIC_AGE_MS * NS_PER_MS, max_bytes: GIB, duplicate_window: minutes(2) },
   { ...shared, name: STREAMS.timers.name, subjects: STREAMS.timers.subjects, retention: 'limits', discard: 'old', max_msgs_per_subject: 1, max_bytes: GIB, allow_msg_schedules: true, allow_msg_ttl: true, allow_rollup_hdrs: true },
   { ...shared, name: ADVISORIES.name, subjects: [ADVISORIES.subject], retention: 'workqueue', discard: 'old', max_age: days(7), max_bytes: GIB / 16 },
 ];
@@ -79,9 +82,10 @@ export async function ensureStream(link: NatsLink, settings: StreamSettings): Pr
 const NAME_IN_USE = 10_058;
 const alreadyThere = (error: unknown): boolean => (error as { code?: number }).code === NAME_IN_USE;
 
-async function updateStream(link: NatsLink, { name, retention: _retention, storage: _storage, subjects, ...changeable }: StreamSettings): Promise<void> {
+/** JetStream changes neither the storage nor to or from a work queue. */
+async function updateStream(link: NatsLink, { name, retention, storage: _storage, subjects, ...changeable }: StreamSettings): Promise<void> {
   try {
-    await link.jsm.streams.update(name, { ...changeable, subjects: [...subjects] });
+    await link.jsm.streams.update(name, { ...changeable, ...(retention === 'workqueue' ? {} : { retention }), subjects: [...subjects] });
   } catch (error) {
     throw fail('AIOS_CONFIG_INVALID', `The stream ${name} exists with settings that cannot be changed to ours. Export what it holds and remove it.`, { cause: error });
   }

@@ -11,6 +11,7 @@ import { describeOutcomes } from './outcomes.ts';
 import type { Pair } from './shared.ts';
 import { describeStateLog } from './state-log.ts';
 import { describeTimers } from './timers.ts';
+import { describeTopics } from './topics.ts';
 import type { KitPorts } from '../kit/index.ts';
 
 const PER_SUBJECT = 16;
@@ -22,6 +23,7 @@ async function pairOf<T>(pick: (ports: KitPorts) => T): Promise<Pair<T>> {
 
 describeBus('memory', () => pairOf((ports) => ports.bus));
 describeMailboxes('memory', () => pairOf((ports) => ports.mailboxes), { perSubjectMax: PER_SUBJECT });
+describeTopics('memory', () => pairOf((ports) => ports.topics), { perSubjectMax: PER_SUBJECT });
 describeStateLog('memory', () => pairOf((ports) => ports.stateLog));
 describeLeases('memory', () => pairOf((ports) => ports.leases));
 describeKeyValue('memory', () => pairOf((ports) => ports.keyValue));

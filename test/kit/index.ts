@@ -19,6 +19,7 @@ import { directLink, type Link } from './link.ts';
 import { createMailboxServer, createMemoryMailboxes, createMemoryTimers, MAILBOX_DEFAULTS, type MailboxOptions, type MailboxServer } from './mailboxes.ts';
 import { createTestMandates } from './mandates.ts';
 import { createSeededRandom } from './random.ts';
+import { createMemoryTopics, createTopicServer, type TopicServer } from './topics.ts';
 import { silentLogger, silentMetrics, silentTracer } from './silent.ts';
 import { createKeyServer, createLeaseServer, createLetterServer, createMemoryDeadLetters, createMemoryKeyValue, createMemoryLeases, createMemoryOutcomes, createMemoryStateLog, createOutcomeServer, createStateServer, type KeyServer, type LeaseServer, type LetterServer, type OutcomeServer, type StateServer } from './stores.ts';
 
@@ -31,6 +32,7 @@ export * from './random.ts';
 export * from './scripted-model.ts';
 export * from './silent.ts';
 export * from './stores.ts';
+export * from './topics.ts';
 
 export interface KitOptions {
   readonly clock?: Clock;
@@ -42,6 +44,7 @@ export interface KitOptions {
 export interface KitServers {
   readonly bus: BusServer;
   readonly mailboxes: MailboxServer;
+  readonly topics: TopicServer;
   readonly state: StateServer;
   readonly leases: LeaseServer;
   readonly keys: KeyServer;
@@ -73,7 +76,7 @@ export function createKit(options: KitOptions = {}): Kit {
   const mailboxes = createMailboxServer(clock, random, { ...MAILBOX_DEFAULTS, ...options.mailboxes }, {
     onMaxDeliveries: ({ subject, data, attempts }) => letters.add({ tenant: subject.split('.')[2] ?? 'unknown', reason: 'max-deliveries', code: 'AIOS_AGENT_FAULT', subject, attempts, data: toBase64(data) }),
   });
-  const servers: KitServers = { bus: createBusServer(random), mailboxes, state: createStateServer(options.onAppend), leases: createLeaseServer(clock), keys: createKeyServer(), outcomes: createOutcomeServer(), letters };
+  const servers: KitServers = { bus: createBusServer(random), mailboxes, topics: createTopicServer(clock, random, { ...MAILBOX_DEFAULTS, ...options.mailboxes }), state: createStateServer(options.onAppend), leases: createLeaseServer(clock), keys: createKeyServer(), outcomes: createOutcomeServer(), letters };
   const connect = (link: Link = directLink(clock), own: Random = random): KitPorts => portsOver(servers, link, own);
   const ports = connect();
   let made = 0;
@@ -104,6 +107,7 @@ function portsOver(servers: KitServers, link: Link, random: Random): KitPorts {
   return {
     bus: createMemoryBus(servers.bus, link),
     mailboxes: createMemoryMailboxes(servers.mailboxes, link),
+    topics: createMemoryTopics(servers.topics, link),
     stateLog: createMemoryStateLog(servers.state, link),
     leases: createMemoryLeases(servers.leases, link),
     outcomes: createMemoryOutcomes(servers.outcomes, link),

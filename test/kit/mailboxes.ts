@@ -47,15 +47,11 @@ export interface MailboxServer {
   readonly waiting: number;
   /** Scheduled and not fired yet. */
   readonly timersWaiting: number;
-  /** Messages stored on other durable subjects, such as topics. */
-  readonly topics: readonly { readonly subject: string; readonly data: Uint8Array }[];
 }
 export interface MailboxEvents {
   /** The server gave a message up: the port's owner must dead-letter it. */
   readonly onMaxDeliveries?: (message: { readonly subject: string; readonly data: Uint8Array; readonly attempts: number }) => void;
 }
-
-const TOPIC_MESSAGES_MAX = 10_000;
 
 export function createMailboxServer(clock: Clock, random: Random, options: MailboxOptions = MAILBOX_DEFAULTS, events: MailboxEvents = {}): MailboxServer {
   const stored = new Map<number, Stored>();
@@ -64,7 +60,6 @@ export function createMailboxServer(clock: Clock, random: Random, options: Mailb
   const seen = new Map<string, { readonly sequence: number; readonly at: number }>();
   const consumers = new Set<Consumer>();
   const timers = new Map<string, () => void>();
-  const topics: { subject: string; data: Uint8Array }[] = [];
   let sequence = 0;
 
   function publish(subject: string, data: Uint8Array, messageId: string, headers: Readonly<Record<string, string>>): { sequence: number; duplicate: boolean } {
@@ -75,11 +70,6 @@ export function createMailboxServer(clock: Clock, random: Random, options: Mailb
     if ((perSubject.get(subject) ?? 0) >= options.perSubjectMax) throw fail('AIOS_MAILBOX_FULL', undefined, { retryAfterMs: 1_000 });
     sequence++;
     seen.set(messageId, { sequence, at: clock.now() });
-    if (partition === undefined) {
-      topics.push({ subject, data });
-      if (topics.length > TOPIC_MESSAGES_MAX) topics.shift();
-      return { sequence, duplicate: false };
-    }
     perSubject.set(subject, (perSubject.get(subject) ?? 0) + 1);
     const message: Stored = { sequence, subject, partition, data, headers, attempt: 0, token: 0, cancel: undefined };
     stored.set(sequence, message);
@@ -188,7 +178,6 @@ export function createMailboxServer(clock: Clock, random: Random, options: Mailb
     get timersWaiting() {
       return timers.size;
     },
-    topics,
   };
 }
 
@@ -200,10 +189,10 @@ function forgetOld(seen: Map<string, { readonly at: number }>, before: number): 
   }
 }
 
-/** A mailbox subject whose partition is wrong is stored where it says, as a server would; other subjects are topics. */
-function misaddressed(subject: string): number | undefined {
+/** A mailbox subject whose partition is wrong is stored where it says, as a server would; other subjects have one queue. */
+function misaddressed(subject: string): number {
   const [, , , plane, partition] = subject.split('.');
-  return plane === 'mbx' ? Number(partition) : undefined;
+  return plane === 'mbx' ? Number(partition) : 0;
 }
 
 export function createMemoryMailboxes(server: MailboxServer, link: Link): Mailboxes {

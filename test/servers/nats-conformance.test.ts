@@ -4,7 +4,7 @@
 
 import { afterAll, beforeAll } from 'vitest';
 import { createBus } from '../../infra/nats/bus.ts';
-import { MAILBOX_MESSAGES_MAX } from '../../infra/nats/topology.ts';
+import { MAILBOX_MESSAGES_MAX, TOPIC_MESSAGES_MAX } from '../../infra/nats/topology.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
 import { describeBus } from '../conformance/bus.ts';
 import { describeDeadLetters } from '../conformance/dead-letters.ts';
@@ -14,6 +14,7 @@ import { describeMailboxes } from '../conformance/mailboxes.ts';
 import { describeOutcomes } from '../conformance/outcomes.ts';
 import type { Pair } from '../conformance/shared.ts';
 import { describeStateLog } from '../conformance/state-log.ts';
+import { describeTopics } from '../conformance/topics.ts';
 import { startTestNats, type TestServer } from './nats-server.ts';
 
 let nats: TestServer;
@@ -30,6 +31,7 @@ const pairOf = <T>(pick: (ports: NatsPorts) => T) => async (): Promise<Pair<T>> 
 
 describeBus('NATS', pairOf((ports) => createBus(ports.link)));
 describeMailboxes('NATS', pairOf((ports) => ports.mailboxes), { perSubjectMax: MAILBOX_MESSAGES_MAX });
+describeTopics('NATS', pairOf((ports) => ports.topics), { perSubjectMax: TOPIC_MESSAGES_MAX });
 describeStateLog('NATS', pairOf((ports) => ports.stateLog));
 describeLeases('NATS', pairOf((ports) => ports.leases));
 describeKeyValue('NATS', pairOf((ports) => ports.keyValue));

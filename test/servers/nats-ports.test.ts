@@ -12,6 +12,7 @@ import type { MailboxDelivery } from '../../contracts/ports.ts';
 import { connectNats } from '../../infra/nats/connect.ts';
 import { MAX_DELIVER, consumerConfig } from '../../infra/nats/mailboxes.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
+import { ensureTopology } from '../../infra/nats/topology.ts';
 import { systemClock, systemRandom } from '../../infra/telemetry/index.ts';
 import { createCounters, type Counters } from './counters.ts';
 import { silent, startTestNats, type TestServer } from './nats-server.ts';
@@ -42,6 +43,13 @@ describe('connection', () => {
   test('nobody at the address is AIOS_DISCONNECTED after the first wait, without the password', async () => {
     const refused = connectNats({ url: 'nats://user:hunter2@127.0.0.1:1', name: 'none', logger: silent, metrics: createCounters(), clock: systemClock, random: systemRandom, firstConnectMsMax: 300 });
     await expect(refused).rejects.toSatisfy((error: Error) => hasCode(error, 'AIOS_DISCONNECTED') && !error.message.includes('hunter2'));
+  });
+  test('a stream of topics that an earlier version made keeps events for its groups from now on', async () => {
+    const { jsm } = ports.link;
+    await jsm.streams.delete(STREAMS.topics.name);
+    await jsm.streams.add({ name: STREAMS.topics.name, subjects: [...STREAMS.topics.subjects], retention: 'limits', discard: 'old', max_bytes: 1024 ** 3 });
+    await ensureTopology(ports.link);
+    expect((await jsm.streams.info(STREAMS.topics.name)).config).toMatchObject({ retention: 'interest', discard: 'new', discard_new_per_subject: true });
   });
   test('ensuring the topology again from many connections at once changes nothing', async () => {
     await Promise.all([nats.connect(), nats.connect(), nats.connect()]);

@@ -65,7 +65,7 @@ export function createTrace(): Trace {
 
 /** Housekeeping is most of the traffic; dying there says little about turns. */
 const RARELY = / (lease|bus)\./;
-const REPEATABLE = new Set(['mailbox.publish', 'outcomes.publish', 'mailbox.ack', 'timers.schedule']);
+const REPEATABLE = new Set(['mailbox.publish', 'topic.publish', 'outcomes.publish', 'mailbox.ack', 'timers.schedule']);
 
 /** Without `onCrash` the process does not die: it stands for clients that try again from elsewhere. */
 export function createProcess(weather: Weather, name: string, onCrash?: () => void): SimProcess {

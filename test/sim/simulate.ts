@@ -137,7 +137,7 @@ function createRun(seed: number, options: SimOptions): Run {
   return {
     clock, kit, weather, stormMs, submissions, boot, submit, storm,
     staleWrites: () => stale,
-    atRest: () => kit.servers.mailboxes.waiting === 0 && kit.servers.mailboxes.timersWaiting === 0 && submissions.every(({ open }) => !open) && [...running.values()].every(({ host, process }) => process.idle && host.inspect().inHand === 0),
+    atRest: () => kit.servers.mailboxes.waiting === 0 && kit.servers.topics.waiting === 0 && kit.servers.mailboxes.timersWaiting === 0 && submissions.every(({ open }) => !open) && [...running.values()].every(({ host, process }) => process.idle && host.inspect().inHand === 0),
     stop() {
       for (const { process } of running.values()) process.crash();
     },

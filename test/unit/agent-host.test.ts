@@ -13,7 +13,7 @@ import { subjects } from '../../contracts/address.ts';
 import type { AnyAgent } from '../../contracts/agent.ts';
 import type { AgentId, AgentKind, CapabilityId, TenantId } from '../../contracts/ids.ts';
 import type { Outcome, Reply } from '../../contracts/message.ts';
-import { createKit, createSimulatedClock, type Kit, type SimulatedClock } from '../kit/index.ts';
+import { createKit, createSimulatedClock, type Kit, type KitOptions, type SimulatedClock } from '../kit/index.ts';
 
 const add = defineCapability('count.add', { input: z.strictObject({ by: z.number() }), output: z.strictObject({ total: z.number() }), actorKey: () => 'shared' });
 const echo = defineCapability('text.echo', { input: z.strictObject({ text: z.string() }), output: z.strictObject({ text: z.string() }), delivery: 'ephemeral' });
@@ -27,9 +27,9 @@ const counter = defineAgent('counter', { state: counterState, initial: () => ({ 
 
 interface World extends AsyncDisposable { readonly kit: Kit; readonly clock: SimulatedClock; run<T>(work: Promise<T>, ms?: number): Promise<T> }
 
-async function world(agents: readonly AnyAgent[], options: Partial<AgentHostOptions> = {}): Promise<World> {
+async function world(agents: readonly AnyAgent[], options: Partial<AgentHostOptions> = {}, mailboxes: KitOptions['mailboxes'] = {}, onAppend: KitOptions['onAppend'] = () => undefined): Promise<World> {
   const clock = createSimulatedClock();
-  const kit = createKit({ clock });
+  const kit = createKit({ clock, mailboxes, onAppend });
   const host = createAgentHost(kit, { agents, name: 'a', partitions: '*', ...options });
   await host.start();
   return {
@@ -250,6 +250,107 @@ describe('agent host', () => {
     await w.run(w.kit.dispatch('teller', w.kit.envelope(work, {})));
     await w.clock.advance(100);
     expect(await w.run(w.kit.dispatch('listener', w.kit.envelope(read, {}, { actor: 'one' })))).toMatchObject({ output: { list: [0, 1, 2] } });
+  });
+
+  it('topics - a published event reaches every kind that listens, at the agent its key names, once however often it is stored', async () => {
+    const closed = defineEvent('ticket.closed', z.strictObject({ ticket: z.string(), customer: z.string() }));
+    const close = defineCapability('ticket.close', { input: z.strictObject({ ticket: z.string() }), output: z.strictObject({}), actorKey: ({ ticket }) => ticket });
+    const read = defineCapability('history.read', { input: z.strictObject({}), output: z.strictObject({ list: z.array(z.string()) }) });
+    const list = { state: z.strictObject({ list: z.array(z.string()) }), initial: () => ({ list: [] as string[] }) };
+    const desk = defineAgent('desk').handle(close, ({ ticket }, ctx) => {
+      ctx.publish(closed, { ticket, customer: 'ana' });
+      return {};
+    });
+    const history = defineAgent('history', list).on(closed, ({ ticket }, ctx) => void ctx.state.list.push(ticket), { actorKey: ({ customer }) => customer }).handle(read, (_, ctx) => ({ list: ctx.state.list }));
+    const survey = defineAgent('survey', list).on(closed, ({ customer }, ctx) => void ctx.state.list.push(customer)).handle(defineCapability('survey.read', { input: z.strictObject({}), output: z.strictObject({ list: z.array(z.string()) }) }), (_, ctx) => ({ list: ctx.state.list }));
+    await using w = await world([desk, history, survey]);
+    for (const ticket of ['a1', 'a2']) await w.run(w.kit.dispatch('desk', w.kit.envelope(close, { ticket }, { actor: ticket })));
+    await w.clock.advance(200);
+    expect(w.kit.servers.topics.waiting).toBe(0);
+    expect(await w.run(w.kit.dispatch('history', w.kit.envelope(read, {}, { actor: 'ana' })))).toMatchObject({ output: { list: ['a1', 'a2'] } });
+    for (const ticket of ['a1', 'a2']) expect(await w.run(w.kit.dispatch('survey', w.kit.envelope({ id: 'survey.read' }, {}, { actor: ticket })))).toMatchObject({ output: { list: ['ana'] } });
+  });
+
+  it('topics - an event that cannot be passed on is a dead letter with its reason; the rest goes on', async () => {
+    const noted = defineEvent('note.made', z.strictObject({ to: z.string() }));
+    const heard: string[] = [];
+    const listener = defineAgent('listener').on(noted, ({ to }) => void heard.push(to), { actorKey: ({ to }) => to });
+    await using w = await world([listener]);
+    const topic = subjects.topic('acme' as TenantId, noted.name);
+    const send = (over: object, messageId: string) => w.kit.topics.publish(topic, toBytes({ ...w.kit.envelope({ id: noted.name }, { to: 'x' }), ...over }), { messageId });
+    await send({ input: { to: 'not an id' } }, 'm1');
+    await send({ input: { to: 7 } }, 'm2');
+    await send({ tenant: 'other' }, 'm3');
+    await send({ deadline: w.clock.now() - 1 }, 'm4');
+    await send({}, 'm5');
+    await w.clock.advance(500);
+    const letters = await w.kit.deadLetters.list({ limit: 10 });
+    expect(letters.map(({ reason, code }) => [reason, code]).toReversed()).toEqual([['malformed', 'AIOS_INPUT_INVALID'], ['malformed', 'AIOS_INPUT_INVALID'], ['malformed', 'AIOS_TENANT_MISMATCH'], ['expired', 'AIOS_DEADLINE_EXCEEDED']]);
+    expect(letters[0]?.subject).toContain('.listener.x');
+    expect(heard).toEqual(['x']);
+    expect(w.kit.servers.topics.waiting).toBe(0);
+  });
+
+  it('topics - a listener whose mailbox is full gets its event later, and only it waits', async () => {
+    const noted = defineEvent('note.made', z.strictObject({ n: z.number() }));
+    const heard: number[] = [];
+    let open = false;
+    const listener = defineAgent('listener').on(noted, ({ n }) => {
+      if (!open) throw fail('AIOS_UNAVAILABLE');
+      heard.push(n);
+    });
+    await using w = await world([listener], {}, { perSubjectMax: 2 });
+    const topic = subjects.topic('acme' as TenantId, noted.name);
+    for (const n of [0, 1]) await w.kit.topics.publish(topic, toBytes(w.kit.envelope({ id: noted.name }, { n }, { actor: 'slow', deadline: w.clock.now() + 600_000 })), { messageId: `m${n}` });
+    await w.clock.advance(1_000);
+    for (const n of [2, 3]) await w.kit.topics.publish(topic, toBytes(w.kit.envelope({ id: noted.name }, { n }, { actor: 'slow', deadline: w.clock.now() + 600_000 })), { messageId: `m${n}` });
+    await w.clock.advance(1_000);
+    expect([w.kit.servers.mailboxes.waiting, w.kit.servers.topics.waiting]).toEqual([2, 2]);
+    open = true;
+    await w.clock.advance(60_000);
+    expect(heard.toSorted()).toEqual([0, 1, 2, 3]);
+  });
+
+  it('onStart - runs before the first message of an activation, in its turn: state, messages and timers are one record', async () => {
+    const rang = defineEvent('alarm.rang', z.strictObject({}));
+    const poke = defineCapability('alarm.poke', { input: z.strictObject({ fail: z.boolean() }), output: z.strictObject({ log: z.array(z.string()) }), actorKey: () => 'x' });
+    const alarm = defineAgent('alarm', {
+      state: z.strictObject({ log: z.array(z.string()) }), initial: () => ({ log: [] as string[] }), passivate: { idleMs: 60_000 },
+      async onStart(ctx) {
+        ctx.state.log.push('start');
+        ctx.timer('wake', 10_000, rang, {});
+        await ctx.effect('hello', async () => 'said');
+      },
+    }).handle(poke, (input, ctx) => {
+      if (input.fail) throw fail('AIOS_INPUT_INVALID', 'as asked');
+      ctx.state.log.push('poke');
+      return { log: ctx.state.log };
+    }).on(rang, (_, ctx) => void ctx.state.log.push('rang'));
+    const appends: string[] = [];
+    await using w = await world([alarm], {}, undefined, (subject) => appends.push(subject));
+    const send = (refuse: boolean) => w.run(w.kit.dispatch('alarm', w.kit.envelope(poke, { fail: refuse }, { actor: 'x' })));
+    expect(failedWith(await send(true))).toBe('AIOS_INPUT_INVALID');
+    expect(await send(false)).toMatchObject({ output: { log: ['start', 'poke'] } });
+    expect(await send(false)).toMatchObject({ output: { log: ['start', 'poke', 'poke'] } });
+    expect(appends).toHaveLength(3);
+    await w.clock.advance(15_000);
+    expect(await send(false)).toMatchObject({ output: { log: ['start', 'poke', 'poke', 'rang', 'poke'] } });
+    await w.clock.advance(70_000);
+    expect(await send(false)).toMatchObject({ output: { log: ['start', 'poke', 'poke', 'rang', 'poke', 'start', 'poke'] } });
+  });
+
+  it('onStart - a fault of it is the agent\'s: restarted, tried again, and stopped when it goes on', async () => {
+    let broken = 2;
+    const restarted: string[] = [];
+    const starter = defineAgent('starter', { state: counterState, initial: () => ({ total: 0 }), onStart: (ctx) => {
+      restarted.push('try');
+      if (broken-- > 0) throw new RangeError('not ready');
+      ctx.state.total = 100;
+    } }).handle(add, ({ by }, ctx) => ({ total: (ctx.state.total += by) }));
+    await using w = await world([starter]);
+    expect(await w.run(w.kit.dispatch('starter', shared(w.kit, 1)))).toMatchObject({ output: { total: 101 } });
+    expect(restarted).toHaveLength(3);
+    expect(() => createAgentHost(w.kit, { agents: [defineAgent('mute', { onStart: () => undefined }).handle(echo, ({ text }) => ({ text }))], name: 'b', partitions: '*' })).toThrow('mute has onStart');
   });
 
   it('timers - fire once, survive the agent leaving memory, and can be cancelled', async () => {
