@@ -33,6 +33,8 @@ export const subjects = {
   topic: (tenant: TenantId, topic: string) => `${SUBJECT_ROOT}.${tenant}.topic.${topic}`,
   deadLetter: (tenant: TenantId, reason: string) => `${SUBJECT_ROOT}.${tenant}.dlq.${reason}`,
   control: (tenant: TenantId, verb: string) => `${SUBJECT_ROOT}.${tenant}.ctl.${verb}`,
+  /** Changes of a tenant's budget, to the process that holds its root. */
+  budget: (tenant: TenantId, holder: string) => `${SUBJECT_ROOT}.${tenant}.ctl.budget.${holder}`,
   /** Model workers: work by model, beacons once a second. */
   model: (model: string) => `${SUBJECT_ROOT}.sys.model.${model}`,
   /** One worker's own door, for callers that chose it by its beacon. */
@@ -43,6 +45,7 @@ export const subjects = {
 /** What servers subscribe to: the same layout with the tenant open. Wildcards live here and in `STREAMS` only. */
 export const patterns = {
   capability: (capability: CapabilityId | string) => `${SUBJECT_ROOT}.*.cap.${capabilityToken(capability)}`,
+  budget: (holder: string) => `${SUBJECT_ROOT}.*.ctl.budget.${holder}`,
   partition: (partition: number) => `${SUBJECT_ROOT}.*.mbx.${partition}.>`,
   topic: (topic: string) => `${SUBJECT_ROOT}.*.topic.${topic}`,
 } as const;

@@ -2,6 +2,7 @@
 // Owns: the shape of a bundle, of the slice one capability needs, and of the price table.
 // Never holds a key or code. Others may assume: a bundle in hand was verified; its digest names it for ever.
 
+import type { TenantTerms } from './budget.ts';
 import type { CapabilityTraits, DataClass } from './capability.ts';
 import type { Digest } from './ids.ts';
 
@@ -49,8 +50,10 @@ export interface PolicyBundle {
   readonly providers: Readonly<Record<string, ProviderTraits>>;
   /** Groups that approvals name, with their members' principal ids. */
   readonly groups: Readonly<Record<string, readonly string[]>>;
-  /** Caps per tenant and month, micro-USD; `*` for tenants not named. */
+  /** Caps per tenant and period (a month unless `limits` says otherwise), micro-USD; `*` for tenants not named. */
   readonly budgets: Readonly<Record<string, number>>;
+  /** Caps below a tenant's, and how many tasks of a capability it may start; `*` for tenants not named. */
+  readonly limits?: Readonly<Record<string, TenantTerms>>;
 }
 
 export interface SignedBundle {

@@ -4,6 +4,7 @@
 
 export * from './address.ts';
 export * from './agent.ts';
+export * from './budget.ts';
 export * from './bundle.ts';
 export * from './canonical.ts';
 export * from './capability.ts';

@@ -3,6 +3,7 @@
 // Others may assume: each port has one conformance suite, every method rejects with errors of the table only,
 // and everything that opens something is closed by `Symbol.asyncDispose`.
 
+import type { BudgetChange, BudgetDetail } from './budget.ts';
 import type { PolicySlice, SignedBundle } from './bundle.ts';
 import type { Capability, SlaTier } from './capability.ts';
 import type { LedgerEntry, LedgerRecord, SignedHead } from './record.ts';
@@ -211,21 +212,44 @@ export interface Mandates {
 
 export interface ReserveRequest {
   readonly tenant: string;
+  /** Of a lease: who holds it. */
   readonly task: string;
   /** Idempotency: the same attempt never reserves twice. */
   readonly attempt: string;
   readonly capability: string;
   readonly microUsd: number;
   readonly expiresAt: number;
+  /** Levels between tenant and task. */
+  readonly team?: string | undefined;
+  readonly agent?: string | undefined;
+  /**
+   * `work` (when absent) holds money for one attempt and is released when it expires. `admission` holds a place in the rate and
+   * the concurrency of a capability. `lease` holds money for a holder that spends out of sight: expired, it is charged in full until it reports.
+   */
+  readonly kind?: 'work' | 'admission' | 'lease' | undefined;
 }
-export type ReserveAnswer = { readonly granted: true; readonly reservation: string; readonly leftMicroUsd: number } | { readonly granted: false; readonly leftMicroUsd: number; readonly by: string };
-export interface SettleRequest { readonly tenant: string; readonly reservation: string; readonly spentMicroUsd: number }
+export type ReserveAnswer = { readonly granted: true; readonly reservation: string; readonly leftMicroUsd: number } | { readonly granted: false; readonly leftMicroUsd: number; readonly by: string; readonly retryAfterMs?: number | undefined };
+export interface SettleRequest {
+  readonly tenant: string;
+  readonly reservation: string;
+  readonly spentMicroUsd: number;
+  /** What was admitted did not start after all: its place in the rate is given back. */
+  readonly void?: true | undefined;
+}
 export interface BudgetView { readonly tenant: string; readonly capMicroUsd: number; readonly spentMicroUsd: number; readonly reservedMicroUsd: number }
 /** Hierarchical budgets; a batch is decided member by member, in order, in one atomic step. */
 export interface Budgets {
   reserve(requests: readonly ReserveRequest[]): Promise<readonly ReserveAnswer[]>;
   settle(requests: readonly SettleRequest[]): Promise<void>;
   view(tenant: string): Promise<BudgetView>;
+  /** Whether starting tasks of this capability is limited for the tenant; where not, nobody reserves an admission. Seen late by a few seconds at most. */
+  limited?(tenant: string, capability: string): Promise<boolean>;
+}
+/** What operators do with budgets, beside what tasks do. */
+export interface BudgetRoots extends Budgets, AsyncDisposable {
+  detail(tenant: string): Promise<BudgetDetail>;
+  configure(tenant: string, change: BudgetChange): Promise<void>;
+  limited(tenant: string, capability: string): Promise<boolean>;
 }
 
 export interface Ledger extends AsyncDisposable {

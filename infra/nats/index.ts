@@ -2,10 +2,12 @@
 // Owns: the order of opening and closing. Never reads settings: the process passes what it read.
 // Others may assume: `connectPorts` resolves when every port works, and disposing it drains and closes the one connection.
 
+import { startBudgetRoots } from '../../agents/budget/roots.ts';
+import type { BudgetTerms } from '../../contracts/budget.ts';
 import type { PolicyBundle } from '../../contracts/bundle.ts';
-import type { Budgets, Bus, CapabilityRegistry, DeadLetters, Dispatcher, KeyValue, Leases, Mailboxes, Outcomes, SignatureVerifier, StateLog, TaskDirectory, Timers, Topics, WaitTokens } from '../../contracts/ports.ts';
+import type { BudgetRoots, Bus, CapabilityRegistry, DeadLetters, Dispatcher, KeyValue, Leases, Mailboxes, Outcomes, SignatureVerifier, StateLog, TaskDirectory, Timers, Topics, WaitTokens } from '../../contracts/ports.ts';
+import { termsOf } from '../../policies/budget.ts';
 import { createBlobs } from './blobs.ts';
-import { createBudgets } from './budgets.ts';
 import { createBus } from './bus.ts';
 import { connectNats, type ConnectOptions, type NatsLink } from './connect.ts';
 import { closeMaxDeliveries, createDeadLetters } from './dead-letters.ts';
@@ -38,8 +40,8 @@ export interface NatsPorts extends AsyncDisposable {
   dispatcher(registry: CapabilityRegistry): Dispatcher;
   /** Believes bundles signed by keys this verifier knows; dispose it before the ports. */
   policyStore(verifier: SignatureVerifier): NatsPolicyStore;
-  /** Caps come from the bundle in force: `budgets[tenant]`, else `budgets['*']`, else nothing may be spent. */
-  budgets(policies: Pick<NatsPolicyStore, 'bundle'>): Budgets;
+  /** Caps and limits come from the bundle in force: `budgets[tenant]`, else `budgets['*']`, else nothing may be spent. `holds: false` only asks who holds a root. */
+  budgets(policies: Pick<NatsPolicyStore, 'bundle'>, options?: { readonly name?: string; readonly holds?: boolean }): Promise<BudgetRoots>;
   /** Housekeeping that some process must do: due timers into mailboxes, stuck messages into dead letters. The agent host runs it. */
   startKeepers(): Promise<AsyncDisposable>;
 }
@@ -64,16 +66,17 @@ export function createPorts(link: NatsLink): NatsPorts {
   const deadLetters = createDeadLetters(link, blobs);
   const outcomes = createOutcomes(link, blobs, deadLetters);
   const stateLog = createStateLog(link);
+  const leases = createLeases(link, keyValue);
   return {
     link, bus, mailboxes, keyValue, deadLetters, outcomes, stateLog,
-    leases: createLeases(link, keyValue),
+    leases,
     timers: createTimers(link),
     topics: createTopics(link, blobs),
     taskDirectory: createTaskDirectory(link, keyValue),
     waitTokens: createWaitTokens(keyValue),
     dispatcher: (registry) => createDispatcher(mailboxes, registry),
     policyStore: (verifier) => createPolicyStore(link, keyValue, verifier),
-    budgets: (policies) => createBudgets({ stateLog, clock: link.clock, random: link.random, metrics: link.metrics, capOf: async (tenant) => capOf(await policies.bundle(), tenant) }),
+    budgets: (policies, { name = link.name, holds = true } = {}) => startBudgetRoots({ stateLog, bus, leases, clock: link.clock, random: link.random, metrics: link.metrics, logger: link.logger, name, holds, termsOf: async (tenant) => cachedTerms(await policies.bundle(), tenant) }),
     async startKeepers() {
       const keepers = await Promise.all([moveDueTimers(link), closeMaxDeliveries(link, { deadLetters, blobs, publishOutcome: (outcome) => outcomes.publish(outcome) })]);
       return { async [Symbol.asyncDispose]() { await Promise.all(keepers.map((keeper) => keeper[Symbol.asyncDispose]())); } };
@@ -86,4 +89,13 @@ export function createPorts(link: NatsLink): NatsPorts {
   };
 }
 
-const capOf = ({ budgets }: PolicyBundle, tenant: string): number => (Object.hasOwn(budgets, tenant) ? budgets[tenant] : budgets['*']) ?? 0;
+/** A bundle in force is one object for as long as it is, so each tenant's terms are too. */
+const termsByBundle = new WeakMap<PolicyBundle, Map<string, BudgetTerms>>();
+function cachedTerms(bundle: PolicyBundle, tenant: string): BudgetTerms {
+  const known = termsByBundle.get(bundle) ?? new Map<string, BudgetTerms>();
+  termsByBundle.set(bundle, known);
+  const terms = known.get(tenant) ?? termsOf(bundle, tenant);
+  if (known.size < TERMS_MAX) known.set(tenant, terms);
+  return terms;
+}
+const TERMS_MAX = 4_096;

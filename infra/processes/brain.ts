@@ -79,12 +79,13 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const effects = deps.effects ?? opening.use(await openShippedRecords(config, clock)).effects;
   const registry = deps.registry ?? createRegistry(shippedAgents, gatewayCapabilities);
   const queue = deps.taskQueue === undefined ? {} : { taskQueue: deps.taskQueue };
+  const budgets = opening.use(await ports.budgets(policies, { name: config.name }));
   const signDecision = createDecisionSigner(signer);
   let governed: GovernedTasks | undefined;
   const hands = createHands({
-    budgets: ports.budgets(policies), mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
+    budgets, mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
-    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier), leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
+    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier), approvals: { provenOnly: config.protection.provenApproversOnly }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
   });
   const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, pin: hands.pin, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
   governed = tasks;

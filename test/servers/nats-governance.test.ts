@@ -97,7 +97,8 @@ describe('budgets', () => {
   const ask = (tenant: string, attempt: string, microUsd: number) => ({ tenant, task: attempt, attempt, capability: 'echo.say', microUsd, expiresAt: Date.now() + 60_000 });
 
   test('two processes under load never grant more than the cap, and settle gives back', async () => {
-    const [a, b] = [one.budgets(caps), two.budgets(caps)];
+    await using a = await one.budgets(caps);
+    await using b = await two.budgets(caps);
     const answers = await Promise.all(Array.from({ length: 80 }, (_, index) => (index % 2 === 0 ? a : b).reserve([ask('poor', `a-${index}`, 30)])));
     const granted = answers.flat().filter((answer) => answer.granted);
     expect(granted).toHaveLength(33);
@@ -106,7 +107,8 @@ describe('budgets', () => {
     expect(await b.view('poor')).toEqual({ tenant: 'poor', capMicroUsd: 1_000, spentMicroUsd: 330, reservedMicroUsd: 0 });
   });
   test('the same attempt reserves once, wherever it is asked; tenants have their own caps, answers keep their order', async () => {
-    const [a, b] = [one.budgets(caps), two.budgets(caps)];
+    await using a = await one.budgets(caps);
+    await using b = await two.budgets(caps);
     const [first] = await a.reserve([ask('again', 'x', 600)]);
     const [second] = await b.reserve([ask('again', 'x', 600)]);
     expect([first?.granted, second?.granted]).toEqual([true, true]);
@@ -116,7 +118,8 @@ describe('budgets', () => {
     expect(mixed[0]).toMatchObject({ by: 'tenant', leftMicroUsd: 400 });
   });
   test('a tenant without a cap may spend nothing', async () => {
-    const [answer] = await one.budgets({ bundle: async () => bundleOf(1, { budgets: {} }) }).reserve([ask('none', 'n', 1)]);
+    await using budgets = await one.budgets({ bundle: async () => bundleOf(1, { budgets: {} }) });
+    const [answer] = await budgets.reserve([ask('none', 'n', 1)]);
     expect(answer?.granted).toBe(false);
   });
 });
