@@ -20,6 +20,8 @@ const schema = z.object({
   AIOS_TEMPORAL_ADDRESS: z.string().default('127.0.0.1:7233'),
   AIOS_TEMPORAL_UI: z.string().default('http://127.0.0.1:8233'),
   AIOS_NAMESPACE: z.string().default('default'),
+  /** How long the message server lets a host's connection live before the host has to show its key again. */
+  AIOS_NATS_LIFE_S: z.coerce.number().int().min(5).max(86_400).default(600),
   AIOS_HTTP_HOST: z.string().default('127.0.0.1'),
   AIOS_HTTP_PORT: port.default(7070),
   AIOS_METRICS_PORT: port.default(0),
@@ -66,6 +68,7 @@ export interface Config {
   readonly temporalAddress: string;
   readonly temporalUi: string;
   readonly namespace: string;
+  readonly natsLifeMs: number;
   readonly http: { readonly host: string; readonly port: number };
   readonly metricsPort: number;
   readonly qdrant: { readonly url: string; readonly key: string | undefined } | undefined;
@@ -98,6 +101,7 @@ export function readConfig(role: string, environment: Readonly<Record<string, st
     temporalAddress: env.AIOS_TEMPORAL_ADDRESS,
     temporalUi: env.AIOS_TEMPORAL_UI,
     namespace: env.AIOS_NAMESPACE,
+    natsLifeMs: env.AIOS_NATS_LIFE_S * 1_000,
     http: { host: env.AIOS_HTTP_HOST, port: env.AIOS_HTTP_PORT },
     metricsPort: env.AIOS_METRICS_PORT,
     qdrant: env.AIOS_QDRANT_URL === undefined ? undefined : { url: env.AIOS_QDRANT_URL, key: env.AIOS_QDRANT_KEY },

@@ -24,6 +24,8 @@ import { SHIPPED_POLICIES, publishPolicies, shippedCapabilities } from '../dev/p
 import { readLogs } from '../files/ledger.ts';
 import { loadKeys } from '../crypto/keys.ts';
 import { createVerifier } from '../crypto/signer.ts';
+import { OPERATOR } from '../dev/authority.ts';
+import { credentialsFor } from '../nats/identities.ts';
 import type { NatsPorts } from '../nats/index.ts';
 import { connectPorts } from '../nats/index.ts';
 import { createTelemetry } from '../telemetry/index.ts';
@@ -113,7 +115,7 @@ async function connected(context: CliContext): Promise<{ readonly ports: NatsPor
   const { natsUrl } = await context.endpoints();
   const telemetry = createTelemetry({ ...context.config, logLevel: 'error' });
   const { clock, random, metrics, logger } = telemetry;
-  const ports = await connectPorts({ url: natsUrl, name: 'cli', credentials: context.config.natsCredentials, clock, random, metrics, logger, firstConnectMsMax: 5_000 });
+  const ports = await connectPorts({ url: natsUrl, name: 'cli', credentials: credentialsFor(context.config, OPERATOR), clock, random, metrics, logger, firstConnectMsMax: 5_000 });
   return { ports, async [Symbol.asyncDispose]() { await ports[Symbol.asyncDispose](); await telemetry[Symbol.asyncDispose](); } };
 }
 

@@ -7,8 +7,10 @@ import type { Config } from '../config.ts';
 import { loadOrCreateKeys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
 import type { Mandates } from '../../contracts/ports.ts';
+import { credentialsFor } from '../nats/identities.ts';
 import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
+import { OPERATOR } from './authority.ts';
 import { publishPolicies } from './publish.ts';
 import type { Endpoints } from './endpoints.ts';
 import { startSystem, type System, type SystemOptions } from './system.ts';
@@ -51,7 +53,7 @@ export async function openOperator(config: Config, endpoints: Pick<Endpoints, 'n
   const telemetry = createTelemetry({ ...config, logLevel: 'error', traces: 'none', name: 'operator' });
   const { logger, metrics, clock, random } = telemetry;
   const keys = await loadOrCreateKeys(join(config.home, 'keys'));
-  const ports = await connectPorts({ url: endpoints.natsUrl, name: 'operator', credentials: config.natsCredentials, logger, metrics, clock, random });
+  const ports = await connectPorts({ url: endpoints.natsUrl, name: OPERATOR, credentials: credentialsFor(config, OPERATOR), lifeMs: config.natsLifeMs, logger, metrics, clock, random });
   const close = async (): Promise<void> => {
     await ports[Symbol.asyncDispose]();
     await telemetry[Symbol.asyncDispose]();

@@ -3,12 +3,14 @@
 // Never serves production. Others may assume: a started server is ready, keeps its data in `dir` over restarts,
 // is stopped by `await using`, and does not outlive this process even when that is killed.
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fail } from '../../contracts/errors.ts';
 import { type Config, readConfig } from '../config.ts';
+import { ACCOUNT, accountsConfiguration } from '../nats/auth-callout.ts';
+import type { CalloutKeys } from '../nats/identities.ts';
 import { type Child, type Exit, startChild } from './child.ts';
 import { findServer, type ServerName } from './find-server.ts';
 import { isAlive, readPidFile, removePidFile, stopPid, writePidFile } from './pid-file.ts';
@@ -30,6 +32,8 @@ export interface NatsServerOptions extends ServerOptions {
   readonly monitoring?: boolean;
   /** Further lines of nats-server configuration, such as a leaf node block. */
   readonly extra?: string;
+  /** Keys of the auth callout that says who may connect; without them everybody may. */
+  readonly auth?: Pick<CalloutKeys, 'issuer' | 'callout'>;
 }
 export interface TemporalServerOptions extends ServerOptions {
   readonly uiPort?: number;
@@ -69,6 +73,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   const monitor = options.monitoring === true ? await freePort() : undefined;
   const file = join(options.dir, 'nats.conf');
   await mkdir(join(options.dir, 'jetstream'), { recursive: true });
+  await adoptStore(join(options.dir, 'jetstream', 'jetstream'));
   await writeFile(file, natsConfiguration(options, port, monitor));
   const server = await startServer({ name: 'nats', dir: options.dir, command: program.path, parameters: ['-c', file], ports: { port }, ready: () => natsReady(port) });
   return { ...server, port, get running() { return server.running; }, url: `nats://127.0.0.1:${port}`, monitorUrl: monitor === undefined ? undefined : `http://127.0.0.1:${monitor}` };
@@ -130,9 +135,15 @@ export function natsConfiguration(options: NatsServerOptions, port: number, moni
     `  sync_interval: ${JSON.stringify(options.syncInterval ?? '100ms')}`,
     '  max_memory_store: 268435456',
     '}',
+    accountsConfiguration(options.auth),
     ...(options.extra === undefined ? [] : [options.extra]),
     '',
   ].join('\n');
+}
+
+/** Data of a home from before there were accounts move into ours; a folder that is there already stays. */
+async function adoptStore(store: string): Promise<void> {
+  await rename(join(store, '$G'), join(store, ACCOUNT)).catch(() => undefined);
 }
 
 export function temporalParameters(options: TemporalServerOptions, port: number, uiPort: number | undefined): readonly string[] {

@@ -1,6 +1,6 @@
 // The whole system on one machine: servers, processes and the files by which a second start finds the first.
 // Owns: who holds a home, which ports are used, the environment of the children, the order of start and stop.
-// Never talks to the parts it starts. Others may assume: when `startSystem` resolves every part said it was ready,
+// Of the parts it starts it talks to none but the message server, whose auth callout it is. Others may assume: when `startSystem` resolves every part said it was ready,
 // and `stop` leaves no process behind within 10 s.
 
 import { existsSync, writeFileSync } from 'node:fs';
@@ -12,6 +12,8 @@ import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import type { Config } from '../config.ts';
 import { type DevelopmentKeys, ensureApiKeys } from '../http/api-keys.ts';
+import type { CalloutKeys } from '../nats/identities.ts';
+import { prepareAuthority } from './authority.ts';
 import { type Endpoints, pidFileOf, PROCESSES } from './endpoints.ts';
 import { readPidFile, removePidFile, writePidFile } from './pid-file.ts';
 import { freePort, freePortNear, type NatsServer, startNatsServer, startTemporalServer, type TemporalServer } from './servers.ts';
@@ -48,9 +50,11 @@ export async function startSystem(options: SystemOptions): Promise<System> {
     const say = options.onProgress ?? (() => undefined);
     stack.use(await holdHome(options.config.home));
     const ports = await choosePorts(options, say);
-    const [nats, temporal] = await startServers(options, ports, say);
+    const authority = await prepareAuthority(options.config.home, (options.processes ?? PROCESSES).map((name) => ({ name: `${name}-1`, role: name })));
+    const [nats, temporal] = await startServers(options, ports, say, authority.keys);
     stack.use(nats);
     stack.use(temporal);
+    stack.use(await authority.open(options.config, nats.current().url));
     const keys = await ensureApiKeys(options.config);
     const endpoints = endpointsOf(options.config, nats.current(), temporal.current(), ports);
     await writeRunFile(options.config.home, 'endpoints.json', endpoints);
@@ -115,13 +119,13 @@ async function writeRunFile(home: string, name: string, content: unknown): Promi
 /** A server that is started again on its data and port when it dies. */
 interface Revived<T> extends AsyncDisposable { current(): T }
 
-async function startServers(options: SystemOptions, ports: Ports, say: (line: string) => void): Promise<[Revived<NatsServer>, Revived<TemporalServer>]> {
+async function startServers(options: SystemOptions, ports: Ports, say: (line: string) => void, auth: CalloutKeys): Promise<[Revived<NatsServer>, Revived<TemporalServer>]> {
   const { config } = options;
   const common = { config, onProgress: say };
   const extra = options.searchAttributes === undefined ? {} : { searchAttributes: options.searchAttributes };
   const natsDir = join(config.home, 'nats');
   const temporalDir = join(config.home, 'temporal');
-  const nats = await revive('nats', say, () => startNatsServer({ ...common, dir: natsDir, port: ports.nats }));
+  const nats = await revive('nats', say, () => startNatsServer({ ...common, dir: natsDir, port: ports.nats, auth }));
   try {
     const temporal = await revive('temporal', say, () => startTemporalServer({ ...common, ...extra, dir: temporalDir, port: ports.temporal, uiPort: ports.ui }));
     return [nats, temporal];

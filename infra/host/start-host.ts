@@ -28,6 +28,7 @@ import { startBridgeProcess } from '../processes/bridge.ts';
 import { startGateway } from '../processes/gateway.ts';
 import { startModelWorker } from '../processes/model-worker.ts';
 import { createTelemetry } from '../telemetry/index.ts';
+import { connectionOf } from '../processes/connection.ts';
 import { connectTemporal } from '../temporal/connect.ts';
 import { openDataConverter } from '../temporal/converter.ts';
 
@@ -78,8 +79,8 @@ export async function startHost(options: HostOptions): Promise<Host> {
   await using opening = new AsyncDisposableStack();
   const config = await configWithServers(options, opening);
   const telemetry = opening.use(createTelemetry(config));
-  const { logger, metrics, clock, random } = telemetry;
-  const ports = opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const { logger, clock, random } = telemetry;
+  const ports = opening.use(await connectPorts(connectionOf(config, telemetry, true)));
   const temporal = opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger, dataConverter: await openDataConverter(config) }));
   const keys = await ensureApiKeys(config);
   const registry = createRegistry(options.agents, gatewayCapabilities);

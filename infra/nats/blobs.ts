@@ -1,5 +1,5 @@
 // Claim check: content too large for a message waits in an object store, the message carries its name.
-// Owns: the bucket `AIOS_BLOBS` with its age limit and the header that names a blob.
+// Owns: what is kept in the bucket that topology.ts makes, and the header that names a blob.
 // Never puts content into a name. Others may assume: a blob that was put can be read until it is deleted or two days old.
 
 import { Objm, type ObjectStore } from '@nats-io/obj';
@@ -7,12 +7,12 @@ import { fail } from '../../contracts/errors.ts';
 import { digestOfBytes } from '../../contracts/canonical.ts';
 import type { NatsLink } from './connect.ts';
 import { convertNatsError } from './errors.ts';
+import { BLOBS } from './topology.ts';
 
 export const CLAIM_HEADER = 'Aios-Claim';
 export const INLINE_BYTES_MAX = 64 * 1024;
 /** What a blob may hold at most: beyond it the message is refused, not stored. */
 export const BLOB_BYTES_MAX = 8 * 1024 * 1024;
-const AGE_MS = 2 * 86_400_000;
 
 export interface Blobs {
   readonly inlineBytesMax: number;
@@ -25,7 +25,7 @@ export interface Blobs {
 
 export function createBlobs(link: NatsLink): Blobs {
   let opened: Promise<ObjectStore> | undefined;
-  const store = (): Promise<ObjectStore> => (opened ??= new Objm(link.js).create('AIOS_BLOBS', { ttl: AGE_MS * 1_000_000, storage: 'file' }).catch((error: unknown) => {
+  const store = (): Promise<ObjectStore> => (opened ??= new Objm(link.js).open(BLOBS).catch((error: unknown) => {
     opened = undefined;
     throw convertNatsError(error, 'opening the object store');
   }));

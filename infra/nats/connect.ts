@@ -4,21 +4,24 @@
 // Others may assume: while disconnected nothing is silently dropped (AIOS_DISCONNECTED instead), requests in flight fail
 // when the connection breaks, a server below 2.12 is refused, and every error has a code of the table.
 
-import { readFileSync } from 'node:fs';
-import { credsAuthenticator, headers as createHeaders, type Msg, type MsgHdrs, type NatsConnection } from '@nats-io/nats-core';
+import { headers as createHeaders, PermissionViolationError, type Msg, type MsgHdrs, type NatsConnection } from '@nats-io/nats-core';
 import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { fail } from '../../contracts/errors.ts';
 import type { Clock, Logger, Metrics, Random } from '../../contracts/ports.ts';
+import { openCredentials, type Credentials } from './credentials.ts';
 import { convertApiFailure, convertNatsError, type ApiFailure } from './errors.ts';
+import { planRenewal, type LinkState } from './renewal.ts';
 import { createRequests, type RequestCall, type Requests } from './requests.ts';
 
 export interface ConnectOptions {
   readonly url: string;
   /** Of this process: shows in the server's connection list and in the private reply subject. */
   readonly name: string;
-  /** Path of a .creds file. */
+  /** Path of a key file (`SU…`, for an auth callout) or of a .creds file. */
   readonly credentials?: string | undefined;
+  /** How long the server lets a connection of a key file live; the connection is made anew before that, at a quiet moment. */
+  readonly lifeMs?: number;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -86,18 +89,19 @@ const STORE_RETRIES_MS = [50, 150, 400] as const;
 
 /** @throws AIOS_DISCONNECTED, AIOS_SERVER_TOO_OLD, AIOS_UNAUTHENTICATED, AIOS_CONFIG_INVALID (no JetStream) */
 export async function connectNats(options: ConnectOptions): Promise<NatsLink> {
-  const inbox = `_INBOX_${options.name}_${Buffer.from(options.random.bytes(9)).toString('base64url').replaceAll(/[^A-Za-z0-9]/g, '0')}`;
-  const nc = await firstConnect(options, inbox);
+  const credentials = openCredentials(options.credentials);
+  const inbox = `${credentials.inbox ?? `_INBOX.${options.name}`}.${Buffer.from(options.random.bytes(9)).toString('base64url').replaceAll(/[^A-Za-z0-9]/g, '0')}`;
+  const nc = await firstConnect(options, inbox, credentials);
   try {
     refuseOldServer(nc, options.versionMin ?? VERSION_MIN);
-    return await openLink(options, nc, inbox);
+    return await openLink(options, nc, inbox, credentials);
   } catch (error) {
     await nc.close();
     throw error;
   }
 }
 
-async function firstConnect(options: ConnectOptions, inboxPrefix: string): Promise<NatsConnection> {
+async function firstConnect(options: ConnectOptions, inboxPrefix: string, { authenticator, inbox }: Credentials): Promise<NatsConnection> {
   const { clock, logger, random } = options;
   const giveUpAt = clock.monotonic() + (options.firstConnectMsMax ?? 30_000);
   const settings = {
@@ -111,15 +115,17 @@ async function firstConnect(options: ConnectOptions, inboxPrefix: string): Promi
     ignoreAuthErrorAbort: true,
     reconnectDelayHandler: () => 100 + Math.floor(random.next() * 400),
     timeout: 5_000,
-    ...(options.credentials === undefined ? {} : { authenticator: credsAuthenticator(readCredentials(options.credentials)) }),
+    ...(authenticator === undefined ? {} : { authenticator }),
   };
   for (let attempt = 1; ; attempt++) {
     try {
       return await connect(settings);
     } catch (error) {
       const converted = convertFirst(error, options.url);
-      if (converted.code !== 'AIOS_DISCONNECTED' || clock.monotonic() >= giveUpAt) throw converted;
-      if (attempt === 1) logger.warn({ name: options.name }, 'the message server does not answer yet; waiting for it');
+      // A callout that is not there yet refuses like one that does not know the key; only its own log tells which.
+      const mayChange = converted.code === 'AIOS_DISCONNECTED' || inbox !== undefined;
+      if (!mayChange || clock.monotonic() >= giveUpAt) throw converted;
+      if (attempt === 1) logger.warn({ name: options.name, code: converted.code }, 'the message server does not let this host in yet; waiting for it');
       await clock.sleep(Math.min(200 * attempt, 1_000) + random.next() * 100);
     }
   }
@@ -132,14 +138,6 @@ function convertFirst(error: unknown, url: string): ReturnType<typeof fail> {
 
 const withoutSecrets = (url: string): string => url.replaceAll(/\/\/[^@/]*@/g, '//');
 
-function readCredentials(path: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw fail('AIOS_CONFIG_INVALID', 'AIOS_NATS_CREDENTIALS names a file that cannot be read.', { cause });
-  }
-}
-
 function refuseOldServer(nc: NatsConnection, [major, minor]: readonly [number, number]): void {
   const version = nc.info?.version ?? '0.0.0';
   const [haveMajor = 0, haveMinor = 0] = version.split('.').map(Number);
@@ -147,17 +145,21 @@ function refuseOldServer(nc: NatsConnection, [major, minor]: readonly [number, n
   throw fail('AIOS_SERVER_TOO_OLD', `The NATS server is ${version}; this engine needs ${major}.${minor} or newer (message TTL, schedules and per-subject limits). Install a newer nats-server, or unset AIOS_NATS_URL and let "aios up" start one.`);
 }
 
-async function openLink(options: ConnectOptions, nc: NatsConnection, inbox: string): Promise<NatsLink> {
+async function openLink(options: ConnectOptions, nc: NatsConnection, inbox: string, credentials: Credentials): Promise<NatsLink> {
   const { logger, metrics, clock } = options;
   const reconnects = new Set<() => void>();
   const together = createBatch();
   const requests = createRequests(nc, `${inbox}_R`, together);
-  const state = { connected: true };
+  const state: LinkState = { connected: true, renewing: undefined };
   void followStatus(nc, options, state, requests, reconnects);
   const js = jetstream(nc, { timeout: ACK_MS });
   const jsm = await openJetStream(nc);
+  const stopRenewal = credentials.inbox === undefined || options.lifeMs === undefined ? () => undefined : planRenewal({ nc, state, requests, reconnects, clock, random: options.random, logger }, options.lifeMs);
 
-  const call = (subject: string, data: Uint8Array, how: RequestCall) => (state.connected ? requests.request(subject, data, how) : Promise.reject(fail('AIOS_DISCONNECTED', `${how.what} was not sent.`)));
+  const call: Call = (subject, data, how) => {
+    if (state.renewing !== undefined) return state.renewing.then(() => call(subject, data, how));
+    return state.connected ? requests.request(subject, data, how) : Promise.reject(fail('AIOS_DISCONNECTED', `${how.what} was not sent.`));
+  };
   return {
     nc, js, jsm, name: options.name, clock, random: options.random, logger, metrics,
     get connected() {
@@ -188,6 +190,7 @@ async function openLink(options: ConnectOptions, nc: NatsConnection, inbox: stri
       return () => reconnects.delete(run);
     },
     async [Symbol.asyncDispose]() {
+      stopRenewal();
       state.connected = false;
       await Promise.race([nc.drain().catch(() => undefined), clock.sleep(DRAIN_MS)]);
       requests.failAll();
@@ -218,17 +221,23 @@ async function openJetStream(nc: NatsConnection): Promise<JetStreamManager> {
   }
 }
 
-async function followStatus(nc: NatsConnection, { logger, metrics, name }: ConnectOptions, state: { connected: boolean }, requests: Requests, reconnects: ReadonlySet<() => void>): Promise<void> {
+async function followStatus(nc: NatsConnection, { logger, metrics, name }: ConnectOptions, state: LinkState, requests: Requests, reconnects: ReadonlySet<() => void>): Promise<void> {
   for await (const status of nc.status()) {
     metrics.count('aios_nats_status_total', { type: status.type });
     if (status.type === 'disconnect') {
-      state.connected = false;
       requests.failAll();
+      if (state.renewing !== undefined) continue;
+      state.connected = false;
       logger.warn({ name }, 'the message server is gone; reconnecting');
     } else if (status.type === 'reconnect') {
+      if (!state.connected) logger.info({ name }, 'the message server is back');
       state.connected = true;
-      logger.info({ name }, 'the message server is back');
       for (const run of reconnects) run();
+    } else if (status.type === 'error' && status.error instanceof PermissionViolationError) {
+      const { operation, subject } = status.error;
+      metrics.count('aios_nats_forbidden_total', { operation });
+      logger.error({ name, operation, subject }, 'the message server forbids this host a subject');
+      if (operation === 'publish') requests.forbid(subject);
     } else if (status.type === 'error') {
       logger.error({ name, error: status.error.message }, 'the message server refused something');
     } else if (status.type === 'slowConsumer') {

@@ -21,7 +21,7 @@ import { createStateLog } from './state-log.ts';
 import { createTaskDirectory } from './task-directory.ts';
 import { createTimers, moveDueTimers } from './timers.ts';
 import { createTopics } from './topics.ts';
-import { ensureTopology } from './topology.ts';
+import { awaitTopology, ensureTopology } from './topology.ts';
 import { createWaitTokens } from './wait-tokens.ts';
 
 export interface NatsPorts extends AsyncDisposable {
@@ -46,11 +46,16 @@ export interface NatsPorts extends AsyncDisposable {
   startKeepers(): Promise<AsyncDisposable>;
 }
 
-/** @throws AIOS_DISCONNECTED, AIOS_SERVER_TOO_OLD, AIOS_UNAUTHENTICATED, AIOS_CONFIG_INVALID */
-export async function connectPorts(options: ConnectOptions): Promise<NatsPorts> {
+export interface PortsOptions extends ConnectOptions {
+  /** False where the host's role may not create streams: they must be there, or come. */
+  readonly provision?: boolean;
+}
+
+/** @throws AIOS_DISCONNECTED, AIOS_SERVER_TOO_OLD, AIOS_UNAUTHENTICATED, AIOS_CONFIG_INVALID, AIOS_UNAVAILABLE */
+export async function connectPorts(options: PortsOptions): Promise<NatsPorts> {
   const link = await connectNats(options);
   try {
-    await ensureTopology(link);
+    await (options.provision === false ? awaitTopology(link) : ensureTopology(link));
     return createPorts(link);
   } catch (error) {
     await link[Symbol.asyncDispose]();

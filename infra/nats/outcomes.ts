@@ -3,6 +3,7 @@
 // Never creates a consumer for a task. Others may assume: a waiter registered before the publish misses nothing:
 // what the live message does not bring, a last look at the store brings, after a reconnect and at the timeout.
 
+import type { Subscription } from '@nats-io/nats-core';
 import { STREAMS, subjects, tenantOf } from '../../contracts/address.ts';
 import { fail, toErrorBody } from '../../contracts/errors.ts';
 import { parseId } from '../../contracts/ids.ts';
@@ -30,7 +31,9 @@ export function createOutcomes(link: NatsLink, blobs: Blobs, deadLetters: DeadLe
 
   const read = async (data: Uint8Array, claim: string): Promise<Outcome> => parseBytes(outcomeSchema, claim === '' ? data : await blobs.get(claim), BYTES_MAX);
 
-  const subscription = link.nc.subscribe(STREAMS.outcomes.subjects[0] ?? '', {
+  /** Opened by the first who waits: most hosts never do, and may not listen. It reaches the server before whatever is published after. */
+  let subscription: Subscription | undefined;
+  const listen = (): Subscription => link.nc.subscribe(STREAMS.outcomes.subjects[0] ?? '', {
     callback: (error, message) => {
       if (error !== null) return link.logger.error({ error: error.message }, 'outcomes are not heard any more');
       const id = idOf(message.headers?.get('Nats-Msg-Id') ?? '');
@@ -80,6 +83,7 @@ export function createOutcomes(link: NatsLink, blobs: Blobs, deadLetters: DeadLe
     find,
     wait(tenant, task, envelopeId, timeoutMs, signal) {
       if (count >= WAITERS_MAX) return Promise.reject(fail('AIOS_OVERLOADED', `${WAITERS_MAX} outcomes are waited for.`, { retryAfterMs: 1_000 }));
+      subscription ??= listen();
       return new Promise((resolve) => {
         const waiter: Waiter = { tenant, task, settle };
         const set = waiters.get(envelopeId) ?? new Set<Waiter>();
@@ -103,7 +107,7 @@ export function createOutcomes(link: NatsLink, blobs: Blobs, deadLetters: DeadLe
     consume: (durable, handle) => consume(link, durable, read, deadLetters, handle),
     async [Symbol.asyncDispose]() {
       offReconnect();
-      if (!subscription.isClosed()) subscription.unsubscribe();
+      if (subscription?.isClosed() === false) subscription.unsubscribe();
       for (const set of waiters.values()) for (const waiter of set) waiter.settle(undefined);
     },
   };

@@ -15,13 +15,16 @@ export interface RequestCall {
   readonly what: string;
 }
 export interface Requests {
-  /** @throws AIOS_UNAVAILABLE when nobody listens, AIOS_DEADLINE_EXCEEDED, AIOS_DISCONNECTED, AIOS_TASK_CANCELLED on abort */
+  /** @throws AIOS_UNAVAILABLE when nobody listens, AIOS_DEADLINE_EXCEEDED, AIOS_DISCONNECTED, AIOS_TASK_CANCELLED on abort, AIOS_FORBIDDEN */
   request(subject: string, data: Uint8Array, call: RequestCall): Promise<Msg>;
   failAll(): void;
+  /** The server refused to carry messages to this subject: whoever waits for an answer from there is told so. */
+  forbid(subject: string): void;
   readonly inFlight: number;
 }
 
 interface Waiting {
+  readonly subject: string;
   readonly call: RequestCall;
   readonly timer: NodeJS.Timeout;
   resolve(message: Msg): void;
@@ -64,9 +67,13 @@ export function createRequests(nc: NatsConnection, inbox: string, together: (wri
     }
   }
 
-  function start(token: string, call: RequestCall, resolve: (message: Msg) => void, reject: (error: Error) => void): void {
+  function forbid(subject: string): void {
+    for (const [token, entry] of waiting) if (entry.subject === subject) take(token)?.reject(fail('AIOS_FORBIDDEN', `${entry.call.what}: the message server does not let this host do that.`));
+  }
+
+  function start(token: string, subject: string, call: RequestCall, resolve: (message: Msg) => void, reject: (error: Error) => void): void {
     const timer = setTimeout(() => take(token)?.reject(fail('AIOS_DEADLINE_EXCEEDED', `${call.what} got no answer within ${call.timeoutMs} ms.`)), call.timeoutMs);
-    const entry: Waiting = { call, timer, resolve, reject };
+    const entry: Waiting = { subject, call, timer, resolve, reject };
     waiting.set(token, entry);
     if (call.signal === undefined) return;
     entry.onAbort = () => take(token)?.reject(fail('AIOS_TASK_CANCELLED', `${call.what} was given up.`));
@@ -79,7 +86,7 @@ export function createRequests(nc: NatsConnection, inbox: string, together: (wri
       if (call.signal?.aborted === true) return Promise.reject(fail('AIOS_TASK_CANCELLED', `${call.what} was given up.`));
       const token = (counter++).toString(36);
       return new Promise<Msg>((resolve, reject) => {
-        start(token, call, resolve, reject);
+        start(token, subject, call, resolve, reject);
         together(() => {
           if (!waiting.has(token)) return;
           try {
@@ -92,6 +99,7 @@ export function createRequests(nc: NatsConnection, inbox: string, together: (wri
       });
     },
     failAll,
+    forbid,
     get inFlight() {
       return waiting.size;
     },

@@ -4,6 +4,7 @@
 // and calling it again, from many processes at once, is harmless.
 
 import type { StreamConfig } from '@nats-io/jetstream';
+import { Objm } from '@nats-io/obj';
 import { BUCKETS, STREAMS } from '../../contracts/address.ts';
 import { fail } from '../../contracts/errors.ts';
 import type { NatsLink } from './connect.ts';
@@ -53,10 +54,31 @@ const BUCKET_SETTINGS: Readonly<Record<keyof typeof BUCKETS, BucketSettings>> = 
   revoked: { ageMs: 30 * DAY_MS },
 };
 
+/** Object store of messages too large to travel. */
+export const BLOBS = 'AIOS_BLOBS';
+const BLOBS_AGE_MS = 2 * DAY_MS;
+/** Made last, so that it says that everything is there; every host may ask for it. */
+export const MARKER = `KV_${BUCKETS.revoked}`;
+const WAIT_MS_MAX = 30_000;
+
 /** @throws AIOS_CONFIG_INVALID when a stream of that name exists with settings that cannot become ours */
 export async function ensureTopology(link: NatsLink): Promise<void> {
   const all = [...STREAM_SETTINGS, ...Object.entries(BUCKETS).map(([key, bucket]) => bucketStream(bucket, BUCKET_SETTINGS[key as keyof typeof BUCKETS]))];
-  await Promise.all(all.map((settings) => ensureStream(link, settings)));
+  const isMarker = ({ name }: StreamSettings): boolean => name === MARKER;
+  await Promise.all([...all.filter((settings) => !isMarker(settings)).map((settings) => ensureStream(link, settings)), ensureBlobs(link)]);
+  for (const settings of all.filter(isMarker)) await ensureStream(link, settings);
+}
+
+async function ensureBlobs(link: NatsLink): Promise<void> {
+  await new Objm(link.js).create(BLOBS, { ttl: BLOBS_AGE_MS * NS_PER_MS, storage: 'file' }).catch((error: unknown) => { throw convertNatsError(error, 'creating the object store'); });
+}
+
+/** For hosts that may not create anything: the control plane does, and they wait for it. @throws AIOS_UNAVAILABLE */
+export async function awaitTopology({ jsm, clock }: Pick<NatsLink, 'jsm' | 'clock'>): Promise<void> {
+  for (const giveUpAt = clock.monotonic() + WAIT_MS_MAX; ; await clock.sleep(200)) {
+    const found = await jsm.streams.info(MARKER).then(() => true, (error: unknown) => clock.monotonic() < giveUpAt ? false : Promise.reject(fail('AIOS_UNAVAILABLE', 'The streams are not there; start the brain, which creates them.', { cause: error })));
+    if (found) return;
+  }
 }
 
 /** A bucket laid out as the KV clients of NATS expect it. Message TTL is allowed everywhere, so that any key may expire. */

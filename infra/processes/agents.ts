@@ -23,6 +23,7 @@ import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { watchRevocations } from '../nats/revocations.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
+import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
 /** Two thirds of it is what a host may stall before it gives its partitions up; all of it, how long they wait when it dies. */
@@ -53,7 +54,7 @@ export async function startAgentHost(config: Config, deps: AgentHostDeps = {}): 
   const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
   const { logger, metrics, tracer, clock, random } = telemetry;
   const agents = deps.agents ?? shippedAgents;
-  const ports = deps.ports ?? opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const ports = deps.ports ?? opening.use(await connectPorts(connectionOf(config, telemetry)));
   const keys = deps.keys ?? (await waitForKeys(config, telemetry));
   const { revocations } = opening.use(await watchRevocations(ports.keyValue));
   const mandates = mandatesOf(keys, { clock, random, revocations });

@@ -33,6 +33,7 @@ import { createEnvelopeIds, createSeals } from '../temporal/envelope-id.ts';
 import { readHistory } from '../temporal/history.ts';
 import { createTasks, type GovernedTasks, type TasksOptions } from '../temporal/tasks.ts';
 import { startWorker } from '../temporal/worker.ts';
+import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
 /** The bundle is published right after the servers are up; a brain that starts beside that waits this long. */
@@ -69,7 +70,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const keys = await loadOrCreateKeys(join(config.home, 'keys'));
   const signer = createSigner(keys.brain);
   const verifier = createVerifier(keys.keyring);
-  const ports = deps.ports ?? opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const ports = deps.ports ?? opening.use(await connectPorts(connectionOf(config, telemetry, true)));
   const policies = opening.use(ports.policyStore(verifier));
   await policyInForce(policies, telemetry);
   const { revocations } = opening.use(await watchRevocations(ports.keyValue));

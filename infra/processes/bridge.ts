@@ -10,6 +10,7 @@ import { startMetricsServer } from '../telemetry/metrics.ts';
 import { startBridge } from '../temporal/bridge.ts';
 import { connectTemporal, type TemporalLink } from '../temporal/connect.ts';
 import { openDataConverter } from '../temporal/converter.ts';
+import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
 
@@ -24,8 +25,8 @@ export interface BridgeDeps {
 export async function startBridgeProcess(config: Config, deps: BridgeDeps = {}): Promise<AsyncDisposable> {
   await using opening = new AsyncDisposableStack();
   const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
-  const { logger, metrics, clock, random } = telemetry;
-  const ports = deps.ports ?? opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const { logger, metrics, clock } = telemetry;
+  const ports = deps.ports ?? opening.use(await connectPorts(connectionOf(config, telemetry)));
   const temporal = deps.temporal ?? opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger, dataConverter: await openDataConverter(config) }));
   opening.use(await startBridge({ client: temporal.client, outcomes: ports.outcomes, tokens: ports.waitTokens, logger, metrics }));
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));

@@ -31,6 +31,7 @@ import { connectQdrantRetrieval } from '../qdrant/retrieval.ts';
 import { openShippedRecords } from '../records/shipped.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
+import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
 const KEYS_WAIT_MS_MAX = 30_000;
@@ -84,9 +85,9 @@ interface Governance {
 async function openGovernance(config: Config, telemetry: Telemetry, deps: GatewayDeps, opening: AsyncDisposableStack): Promise<Governance> {
   const { bus, mandates, policies } = deps;
   if (bus !== undefined && mandates !== undefined && policies !== undefined) return { bus, mandates, policies };
-  const { clock, random, metrics, logger } = telemetry;
+  const { clock, random } = telemetry;
   const keys = await waitForKeys(config, telemetry);
-  const ports = opening.use(await connectPorts({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+  const ports = opening.use(await connectPorts(connectionOf(config, telemetry)));
   const { revocations } = opening.use(await watchRevocations(ports.keyValue));
   return {
     bus: bus ?? ports.bus,

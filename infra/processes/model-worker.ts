@@ -15,6 +15,7 @@ import { createOnnxSlots } from '../onnx/slot.ts';
 import { openModelStore } from '../onnx/store.ts';
 import { startMetricsServer } from '../telemetry/metrics.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
+import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
 const DRAIN_MS_MAX = 5_000;
@@ -53,8 +54,8 @@ export async function startModelWorker(config: Config, deps: ModelWorkerDeps = {
   return { worker, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
 
-async function openBus(config: Config, { logger, metrics, clock, random }: Telemetry, opening: AsyncDisposableStack): Promise<Bus> {
-  const link = opening.use(await connectNats({ url: config.natsUrl, name: config.name, credentials: config.natsCredentials, logger, metrics, clock, random }));
+async function openBus(config: Config, telemetry: Telemetry, opening: AsyncDisposableStack): Promise<Bus> {
+  const link = opening.use(await connectNats(connectionOf(config, telemetry)));
   return opening.use(createBus(link));
 }
 
