@@ -1,12 +1,19 @@
 // Before and after the human pause: what the approver is shown, and what is checked again before anything happens.
-// Owns: the settlement of the machine's cost before the wait, the words of the card, and the re-check of policy, mandate and budget.
+// Owns: the settlement of the machine's cost before the wait, the words of the card, the seals on what was asked and decided,
+// and the re-check of approvers, policy, mandate and budget, after the pause and again at the moment of the effect.
 // Never shows more than the capability's own card, and never applies anything.
-// Others may assume: `recheck` reads the bundle in force now, not the one the run is pinned to.
+// Others may assume: the re-checks read the bundle in force now, not the one the run is pinned to, and believe no seal but the brain's.
 
 import type { ApprovalWords, Capability } from '../contracts/capability.ts';
 import { fail, isAiosError } from '../contracts/errors.ts';
-import type { PreparedApproval, PrepareArgs, RecheckArgs, Rechecked } from '../contracts/governed.ts';
+import type { PreparedApproval, PrepareArgs, RecheckArgs, Rechecked, RecordAttemptArgs, RecordedAttempt, SettleMember } from '../contracts/governed.ts';
+import type { AttemptRecord } from '../contracts/record.ts';
+import type { Approved } from '../contracts/task.ts';
+import { bindingOf, resultDigest } from '../policies/approval.ts';
+import { fallen } from '../policies/approval-effect.ts';
+import { decide } from '../policies/evaluate.ts';
 import { bodyOf, capabilityOf, factsOf, outputFromWords } from './judge.ts';
+import { checkPinned } from './open.ts';
 import type { ActivityPorts } from './ports.ts';
 
 const WORDS_MAX = 4_000;
@@ -15,6 +22,7 @@ const CITATIONS_MAX = 8;
 const COMMIT_MS = 60_000;
 
 export async function prepareApproval(ports: ActivityPorts, args: PrepareArgs): Promise<PreparedApproval> {
+  if (args.pinned !== undefined) checkPinned(ports, args.pinned);
   if (args.settle.length > 0) await ports.budgets.settle(args.settle);
   const capability = capabilityOf(ports, args.capability);
   const output = args.outcome?.status === 'done' ? args.outcome.output : undefined;
@@ -23,13 +31,66 @@ export async function prepareApproval(ports: ActivityPorts, args: PrepareArgs): 
     citations: (words.citations ?? []).slice(0, CITATIONS_MAX).map((one) => ({ document: one.document.slice(0, 256), quote: one.quote.slice(0, 500) })),
     ...(words.question === undefined ? {} : { question: words.question.slice(0, WORDS_MAX) }),
     ...(words.proposal === undefined ? {} : { proposal: words.proposal.slice(0, WORDS_MAX) }),
+    ...(args.binding === undefined ? {} : { seal: ports.sealOf(askedText(args.binding)) }),
+    ...(ports.approvals.provenOnly ? { requireVerified: true } : {}),
+    ...(ports.approvals.principalOf === undefined ? {} : { attested: true }),
   };
+}
+
+/** One attempt on record. What the brain never asked for is refused; what the attempt decided is sealed. */
+export async function recordAttempt(ports: ActivityPorts, args: RecordAttemptArgs): Promise<RecordedAttempt> {
+  const { binding, seal, result, ...attempt } = args;
+  if (binding !== undefined && seal !== ports.sealOf(askedText(binding))) throw fail('AIOS_FORBIDDEN', 'No brain asked for this approval.');
+  const [anchor] = await ports.ledger.append([attempt]);
+  if (anchor === undefined) throw new Error('the ledger answered nothing');
+  measure(ports, attempt);
+  return { ...anchor, ...(binding === undefined || result === undefined ? {} : { seal: ports.sealOf(decidedText(binding, result)) }) };
+}
+
+function measure({ metrics }: ActivityPorts, { via, accepted, outcome, group, waitedMs, decision }: AttemptRecord): void {
+  metrics.count('aios_approval_attempts_total', { accepted: String(accepted), via });
+  if (decision === 'escalated') metrics.count('aios_approval_escalations_total', { group: group ?? 'unknown' });
+  if (outcome === undefined) return;
+  metrics.count('aios_approvals_total', { group: group ?? 'unknown', outcome });
+  if (waitedMs !== undefined) metrics.observe('aios_approval_turnaround_seconds', waitedMs / 1_000, { group: group ?? 'unknown', outcome });
+}
+
+/** What the brain puts its seal on: that it asked for this, and that this came of it. */
+const askedText = (binding: string): string => `approval asked ${binding}`;
+const decidedText = (binding: string, result: string): string => `approval decided ${binding} ${result}`;
+
+/** @throws AIOS_FORBIDDEN for an approval, or a result of one, that no brain sealed */
+function requireSealed(ports: Pick<ActivityPorts, 'sealOf'>, { approval, input, result }: Approved): void {
+  const binding = bindingOf(approval, input);
+  if (input.seal !== ports.sealOf(askedText(binding)) || result.seal !== ports.sealOf(decidedText(binding, resultDigest(result)))) throw fail('AIOS_FORBIDDEN', 'The approval was not sealed by a brain.');
+}
+
+/**
+ * At the moment of the effect: everything that let the task go on must still hold by the bundle in force now.
+ * @throws AIOS_FORBIDDEN, AIOS_APPROVAL_UNAUTHORISED, AIOS_POLICY_DENIED, AIOS_BUDGET_EXCEEDED, AIOS_MANDATE_INVALID
+ */
+export async function requireStanding(ports: ActivityPorts, tenant: string, capability: string, member: Pick<SettleMember, 'taskId' | 'approvals' | 'request'>): Promise<void> {
+  const { approvals = [], request } = member;
+  const last = approvals.at(-1);
+  if (last === undefined) return;
+  const slice = await ports.policies.slice(capability);
+  const now = { groups: slice.groups, requireVerified: ports.approvals.provenOnly, tokenHolds: ports.decisionToken };
+  for (const approved of approvals) {
+    requireSealed(ports, approved);
+    const lost = fallen(approved, now);
+    if (lost !== undefined) throw lost;
+  }
+  const verdict = request === undefined ? undefined : decide(slice, request);
+  if (verdict?.kind === 'deny') throw fail('AIOS_POLICY_DENIED', verdict.deciding.length === 0 ? verdict.reason : `Decided by ${verdict.deciding.join(', ')}.`);
+  await solvent(ports, { tenant });
+  commitMandate(ports, capabilityOf(ports, capability), { tenant, taskId: member.taskId, actionDigest: last.input.actionDigest }, slice.bundle);
 }
 
 export async function recheck(ports: ActivityPorts, args: RecheckArgs): Promise<Rechecked> {
   const capability = capabilityOf(ports, args.capability);
   const slice = await ports.policies.slice(args.capability);
   try {
+    if (args.approved !== undefined) requireSealed(ports, args.approved);
     await solvent(ports, args);
     return { slice, mandate: commitMandate(ports, capability, args, slice.bundle), ...written(capability, args) };
   } catch (thrown) {
@@ -39,13 +100,13 @@ export async function recheck(ports: ActivityPorts, args: RecheckArgs): Promise<
 }
 
 /** A tenant whose money ran out during the pause commits nothing more. */
-async function solvent(ports: ActivityPorts, args: RecheckArgs): Promise<void> {
+async function solvent(ports: ActivityPorts, args: Pick<RecheckArgs, 'tenant'>): Promise<void> {
   const view = await ports.budgets.view(args.tenant);
   if (view.spentMicroUsd > view.capMicroUsd) throw fail('AIOS_BUDGET_EXCEEDED');
 }
 
 /** A root grant that names the approved action and nothing else; minting and verifying it proves that this tenant still holds authority. */
-function commitMandate(ports: ActivityPorts, capability: Capability, args: RecheckArgs, policy: string): string {
+function commitMandate(ports: ActivityPorts, capability: Capability, args: Pick<RecheckArgs, 'tenant' | 'taskId' | 'actionDigest'>, policy: string): string {
   const now = ports.clock.now();
   const token = ports.mandates.mint({
     tenant: args.tenant, task: args.taskId, capabilities: [capability.id], dataClass: capability.dataClass, regions: [], models: [], spaces: [], budgetMicroUsd: 0, callsMax: 0, depthMax: 0,

@@ -4,7 +4,7 @@
 
 import { CompleteAsyncError, Context } from '@temporalio/activity';
 import type { GovernedActivities, OpenedGroup, OpenedMember } from '../contracts/governed.ts';
-import { prepareApproval, recheck } from './approve.ts';
+import { prepareApproval, recheck, recordAttempt } from './approve.ts';
 import { collectOutcome, dispatchGroup, publishAgain } from './dispatch.ts';
 import { guarded } from './failure.ts';
 import { openGroup, pin } from './open.ts';
@@ -36,12 +36,11 @@ export function createActivities(ports: ActivityPorts, patience: Patience = crea
     }),
     recheck: (args) => guarded(() => recheck(ports, args)),
     settleGroup: (args) => guarded(() => ports.tracer.span('settle', { parent: args.members[0]?.trace, attributes: { capability: args.capability, members: args.members.length } }, () => settleGroup(ports, args))),
-    checkDecision: (args) => guarded(async () => ({ verified: ports.decisionToken({ tenant: args.tenant, task: args.taskId, action: args.actionDigest, by: args.by, decision: args.decision }, args.token) })),
-    recordAttempt: (record) => guarded(async () => {
-      ports.metrics.count('aios_approval_attempts_total', { accepted: String(record.accepted), via: record.via });
-      const [anchor] = await ports.ledger.append([record]);
-      if (anchor === undefined) throw new Error('the ledger answered nothing');
-      return anchor;
+    checkDecision: (args) => guarded(async () => ({ verified: ports.decisionToken({ tenant: args.tenant, task: args.taskId, approval: args.approval, action: args.actionDigest, by: args.by, decision: args.decision, said: args.said }, args.token) })),
+    recordAttempt: (args) => guarded(() => recordAttempt(ports, args)),
+    attestDecision: (args) => guarded(async () => {
+      const principal = await ports.approvals.principalOf?.(args);
+      return principal === undefined ? {} : { principal };
     }),
     awaitOutcome: (args) => guarded(() => awaitOutcome(args)),
   };

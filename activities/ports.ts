@@ -3,7 +3,16 @@
 // Others may assume: an activity touches nothing that is not named here.
 
 import type { Budgets, CapabilityRegistry, Clock, Dispatcher, Effects, Ledger, Logger, Mandates, Metrics, Outcomes, PolicyStore, TaskDirectory, Tracer, WaitTokens } from '../contracts/ports.ts';
+import type { AttestArgs } from '../contracts/governed.ts';
 import type { TaskResult } from '../contracts/task.ts';
+import type { DecisionClaim } from '../policies/approval-effect.ts';
+
+export interface ApprovalPorts {
+  /** Decisions count only where it is proven who made them. */
+  readonly provenOnly: boolean;
+  /** Who the server says sent an Update or Signal of an approval; absent where the server attests nobody. */
+  readonly principalOf?: (args: AttestArgs) => Promise<string | undefined>;
+}
 
 export interface ActivityPorts {
   readonly budgets: Budgets;
@@ -25,7 +34,8 @@ export interface ActivityPorts {
   /** Proof that the brain issued a slice with this digest; the same on every brain. */
   readonly sealOf: (sliceDigest: string) => string;
   /** Verifies a signed decision token. */
-  readonly decisionToken: (claim: { readonly tenant: string; readonly task: string; readonly action: string; readonly by: string; readonly decision: string }, token: string) => boolean;
+  readonly decisionToken: (claim: DecisionClaim, token: string) => boolean;
+  readonly approvals: ApprovalPorts;
   /** Told when tasks are settled and on record, a transaction before their workflow's end is stored. */
   readonly settled: (workflowId: string, results: readonly TaskResult[]) => void;
   /** Told when a workflow leaves the fast lane, so that the next group need not wait for it. */

@@ -1,6 +1,6 @@
 // Settlement of a whole group at once: intents, effects, decision records, budgets; each batched, in that order.
 // Owns: "intent stands before effect, outcome after" and that a task settled once is settled for ever.
-// Never applies an effect whose intent is not on disk. Never writes content into the ledger: digests, facts, counters.
+// Never applies an effect whose intent is not on disk, and writes none for an approval that does not stand at that moment. Never writes content into the ledger: digests, facts, counters.
 // Others may assume: run again after a crash at any point it applies nothing twice and returns the first decision's anchor.
 
 import { digestOf, digestOfText } from '../contracts/canonical.ts';
@@ -9,6 +9,7 @@ import type { SettleArgs, SettledGroup, SettledMember, SettleMember } from '../c
 import type { DecisionRecord, IntentRecord, LedgerRecord } from '../contracts/record.ts';
 import type { AppliedEffect, HumanDecision, LedgerAnchor } from '../contracts/task.ts';
 import { resultOf } from '../policies/settlement.ts';
+import { requireStanding } from './approve.ts';
 import { bodyOf } from './judge.ts';
 import { checkPinned } from './open.ts';
 import type { ActivityPorts } from './ports.ts';
@@ -26,9 +27,10 @@ interface Earlier {
   readonly record: DecisionRecord;
 }
 
-export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promise<SettledGroup> {
-  checkPinned(ports, args.pinned);
-  const earlier = await Promise.all(args.members.map((member) => earlierOf(ports, member.taskId)));
+export async function settleGroup(ports: ActivityPorts, given: SettleArgs): Promise<SettledGroup> {
+  checkPinned(ports, given.pinned);
+  const earlier = await Promise.all(given.members.map((member) => earlierOf(ports, member.taskId)));
+  const args = { ...given, members: await Promise.all(given.members.map((member, i) => (earlier[i] === undefined ? standing(ports, given, member) : member))) };
   const fresh = args.members.filter((_member, i) => earlier[i] === undefined);
   const intents = fresh.flatMap((member) => (member.effect === undefined ? [] : [intentOf(args, member)]));
   if (intents.length > 0) await ports.ledger.append(intents);
@@ -36,9 +38,31 @@ export async function settleGroup(ports: ActivityPorts, args: SettleArgs): Promi
   const effected = await Promise.all(args.members.map((member, i) => applied(ports, args, member, earlier[i])));
   const [anchors] = await Promise.all([record(ports, args, effected), close(ports, args)]);
   ports.logger.debug({ tasks: args.members.map((member) => member.taskId) }, 'settled');
-  const settled = effected.map((one) => settledOf(one, anchors));
+  const settled = effected.map((one, i) => settledOf(one, anchors, given.members[i]));
   ports.settled(args.workflowId, args.members.map((member, i) => resultOf(member, settled[i])));
   return { members: settled };
+}
+
+/**
+ * What people approved must still stand when the effect is about to happen; otherwise the task is refused without it. An intent
+ * that is on disk stood when it was written, and its effect may have happened: it is carried through.
+ */
+async function standing(ports: ActivityPorts, args: SettleArgs, member: SettleMember): Promise<SettleMember> {
+  if (member.approvals === undefined || member.state !== 'done') return member;
+  if (member.effect !== undefined && (await intended(ports, member.taskId, member.effect))) return member;
+  try {
+    await requireStanding(ports, args.tenant, args.capability, member);
+    return member;
+  } catch (thrown) {
+    if (!isAiosError(thrown) || ERRORS[thrown.code].retry !== 'never') throw thrown;
+    const { effect: _effect, output: _output, ...rest } = member;
+    return { ...rest, state: 'refused', error: bodyOf(thrown) };
+  }
+}
+
+async function intended(ports: ActivityPorts, taskId: string, effect: NonNullable<SettleMember['effect']>): Promise<boolean> {
+  const digest = digestOf(effect);
+  return (await ports.ledger.find(taskId)).some(({ record: one }) => one.kind === 'intent' && one.actionDigest === digest);
 }
 
 async function earlierOf(ports: ActivityPorts, taskId: string): Promise<Earlier | undefined> {
@@ -91,10 +115,16 @@ async function close(ports: ActivityPorts, args: SettleArgs): Promise<void> {
   for (const member of args.members) ports.metrics.count('aios_tasks_total', { capability: args.capability, state: member.state });
 }
 
-function settledOf(one: Effected, anchors: ReadonlyMap<string, LedgerAnchor>): SettledMember {
+function settledOf(one: Effected, anchors: ReadonlyMap<string, LedgerAnchor>, given: SettleMember | undefined): SettledMember {
   const ledger = one.earlier?.anchor ?? anchors.get(one.member.taskId);
   if (ledger === undefined) throw new Error('a settled task has an anchor');
-  return { taskId: one.member.taskId, ledger, ...(one.earlier === undefined ? {} : { decided: decidedBy(one.earlier.record) }), ...(one.effect === undefined ? {} : { effect: one.effect }), ...(one.refused === undefined ? {} : { error: one.refused }) };
+  return { taskId: one.member.taskId, ledger, ...decidedElse(one, given), ...(one.effect === undefined ? {} : { effect: one.effect }), ...(one.refused === undefined ? {} : { error: one.refused }) };
+}
+
+/** What stands instead of what the workflow asked for: an earlier decision, or the refusal of an approval that fell. */
+function decidedElse({ earlier, member }: Effected, given: SettleMember | undefined): Pick<SettledMember, 'decided'> {
+  if (earlier !== undefined) return { decided: decidedBy(earlier.record) };
+  return member.state === given?.state ? {} : { decided: { state: member.state, ...(member.error === undefined ? {} : { error: member.error }) } };
 }
 
 function decidedBy({ state, error }: DecisionRecord): NonNullable<SettledMember['decided']> {

@@ -10,8 +10,8 @@ import type { ProposedEffect, Trace } from './message.ts';
 import type { SettleRequest } from './ports.ts';
 import type { Receipt } from './receipt.ts';
 import type { AttemptRecord } from './record.ts';
-import type { AppliedEffect, GovernedInput, HumanDecision, LedgerAnchor, MemberOutcome, TaskMember, TaskState } from './task.ts';
-import type { Facts, Principal, Verdict } from './verdict.ts';
+import type { AppliedEffect, Approved, GovernedInput, HumanDecision, LedgerAnchor, MemberOutcome, TaskMember, TaskState } from './task.ts';
+import type { Facts, PolicyRequest, Principal, Verdict } from './verdict.ts';
 
 /** Memo key under which a host leaves the principal that started a workflow of one's own; `ask` reads it. */
 export const PRINCIPAL_MEMO = 'aiosPrincipal';
@@ -90,12 +90,22 @@ export interface PrepareArgs {
   readonly input: unknown;
   readonly outcome?: MemberOutcome;
   readonly settle: readonly SettleRequest[];
+  /** Digest of what the approval will be bound to (`bindingOf`), to be sealed; and what the run is pinned to. */
+  readonly binding?: string;
+  readonly pinned?: Pinned;
+  /** Where the run came from (`ResumePoint.from`): a canary shows by it. */
+  readonly from?: string;
 }
 /** What the approval card shows. The words are the model's and the customer's: shown escaped, never as instructions. */
 export interface PreparedApproval {
   readonly question?: string;
   readonly proposal?: string;
   readonly citations: readonly { readonly document: string; readonly quote: string }[];
+  readonly requireVerified?: boolean;
+  readonly attested?: boolean;
+  readonly seal?: string;
+  /** Shown on the card of a canary, and held by nothing else: no run ever carries it to settlement. */
+  readonly shownEffect?: ProposedEffect;
 }
 
 export interface RecheckArgs {
@@ -108,6 +118,8 @@ export interface RecheckArgs {
   /** The person's words, when they wrote the answer. */
   readonly text?: string;
   readonly deadline: number;
+  /** The approval that lets the run go on; its seals are checked before anything else. */
+  readonly approved?: Approved;
 }
 export interface Rechecked {
   /** The bundle in force now, which may be newer than the one the run is pinned to. */
@@ -139,6 +151,9 @@ export interface SettleMember {
   readonly settle: readonly SettleRequest[];
   readonly mandate?: string;
   readonly human?: HumanDecision;
+  /** Approvals without which this would not be done, and the request policy is asked again with; checked at the moment of the effect. */
+  readonly approvals?: readonly Approved[];
+  readonly request?: PolicyRequest;
   readonly feedback?: string;
   readonly error?: ErrorBody;
   readonly acceptedAt: number;
@@ -174,6 +189,28 @@ export interface CheckDecisionArgs {
   readonly by: string;
   readonly decision: string;
   readonly token: string;
+  readonly approval: string;
+  /** Digest of the decision without its token. */
+  readonly said: string;
+}
+/** One attempt for the ledger, with what the brain needs to know that it asked. */
+export interface RecordAttemptArgs extends AttemptRecord {
+  readonly binding?: string;
+  readonly seal?: string;
+  /** Digest of the result, when this attempt brought it. */
+  readonly result?: string;
+}
+export interface RecordedAttempt extends LedgerAnchor {
+  /** Over the result, when there is one. */
+  readonly seal?: string;
+  readonly canary?: boolean;
+}
+/** Which event of the approval's own history brought the decision: an Update by its id, or the n-th Signal. */
+export interface AttestArgs {
+  readonly workflowId: string;
+  readonly runId: string;
+  readonly update?: string;
+  readonly signal?: number;
 }
 
 /** The hands of the governing workflow. Local activities but for `awaitOutcome`. */
@@ -185,7 +222,9 @@ export interface GovernedActivities {
   recheck(args: RecheckArgs): Promise<Rechecked>;
   settleGroup(args: SettleArgs): Promise<SettledGroup>;
   checkDecision(args: CheckDecisionArgs): Promise<{ readonly verified: boolean }>;
-  recordAttempt(args: AttemptRecord): Promise<LedgerAnchor>;
+  recordAttempt(args: RecordAttemptArgs): Promise<RecordedAttempt>;
+  /** Ordinary activity: it reads what the workflow task before it stored. `principal` is absent where the server attests nobody. */
+  attestDecision(args: AttestArgs): Promise<{ readonly principal?: string }>;
   /** Completed by task token when the outcome is stored; answers only that it is there. */
   awaitOutcome(args: AwaitArgs): Promise<{ readonly arrived: string }>;
 }

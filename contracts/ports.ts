@@ -394,7 +394,9 @@ export interface TaskView {
   readonly entry: TaskEntry;
   readonly state: TaskState;
   /** Present while a person is waited for. */
-  readonly waiting?: { readonly approvers: string; readonly quorum: number; readonly expiresAt: number; readonly workflowId: string; readonly card: string; readonly json: string; 
+  readonly waiting?: { readonly approvers: string; readonly quorum: number; readonly expiresAt: number; readonly workflowId: string; readonly card: string; readonly json: string;
+    /** Digest of the action as it stands: what a decision token names. */
+    readonly action?: string;
     readonly reason?: string; readonly costMicroUsd?: number;
     /** What policy looked at, and the machine's words with what they rest on. */
     readonly facts?: Facts; readonly proposal?: string; readonly citations?: readonly { readonly document: string; readonly quote: string }[];

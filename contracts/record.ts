@@ -5,7 +5,7 @@
 
 import type { ErrorCode } from './errors.ts';
 import type { Receipt } from './receipt.ts';
-import type { HumanDecision, AppliedEffect } from './task.ts';
+import type { AppliedEffect, HumanDecision, Proof } from './task.ts';
 import type { Facts, Verdict } from './verdict.ts';
 
 interface RecordBase {
@@ -38,11 +38,21 @@ export interface DecisionRecord extends RecordBase {
   readonly feedbackDigest?: string;
   readonly error?: ErrorCode;
   readonly latencyMs: number;
+  /** The task was a test of its approvers, with a made-up outcome. */
+  readonly canary?: boolean;
 }
 export interface IntentRecord extends RecordBase { readonly kind: 'intent'; readonly effectKind: string; readonly effectKey: string; readonly amountMicroUsd: number; readonly actionDigest: string }
 export interface EffectRecord extends RecordBase { readonly kind: 'effect'; readonly effectKind: string; readonly effectKey: string; readonly applied: boolean; readonly detail: string }
 /** Every try to decide an approval, refused ones too. */
-export interface AttemptRecord extends RecordBase { readonly kind: 'attempt'; readonly approval: string; readonly by: string; readonly via: 'update' | 'signal' | 'expiry'; readonly accepted: boolean; readonly code?: ErrorCode; readonly decision: string; readonly verified: boolean }
+export interface AttemptRecord extends RecordBase { readonly kind: 'attempt'; readonly approval: string; readonly by: string; readonly via: 'update' | 'signal' | 'expiry'; readonly accepted: boolean; readonly code?: ErrorCode; readonly decision: string; readonly verified: boolean;
+  readonly proof?: Proof;
+  /** Group that was asked, and how long it had been when this attempt came, ms. */
+  readonly group?: string; readonly waitedMs?: number;
+  /** Set by the attempt that ended the approval. */
+  readonly outcome?: string;
+  /** The action was made up to see whether it would be refused; nothing hangs on it. */
+  readonly canary?: boolean;
+}
 export interface RefusalRecord extends RecordBase { readonly kind: 'refusal'; readonly border: string; readonly code: ErrorCode; readonly bytesDigest: string }
 export interface BundleRecord extends RecordBase { readonly kind: 'bundle'; readonly digest: string; readonly version: number; readonly by: string }
 

@@ -105,6 +105,25 @@ export interface HumanDecision {
   readonly reason?: string;
 }
 
+/** How it was proven who decided: by a signed token, by the server that took the message, or not at all. */
+export type Proof = 'token' | 'server' | 'none';
+/** What a proof says: this person said this about this action. `said` is the digest of the decision without its token. */
+export interface Proven {
+  readonly proof: Proof;
+  readonly action: string;
+  readonly said: string;
+  readonly token?: string;
+}
+/** One place of the quorum: whose right it is, who used it, and the proof. */
+export interface Seat extends Proven {
+  readonly seat: string;
+  readonly by: string;
+  readonly decision: 'approve' | 'answer';
+  readonly at: number;
+  /** Present when `by` decided in place of `seat`. */
+  readonly lent?: Proven & { readonly until?: number };
+}
+
 export interface TaskResult {
   readonly taskId: string;
   readonly state: Extract<TaskState, 'done' | 'refused' | 'failed' | 'cancelled'>;
@@ -160,6 +179,12 @@ export interface ApprovalInput {
   readonly citations: readonly { readonly document: string; readonly quote: string }[];
   readonly costMicroUsd: number;
   readonly graceMs: number;
+  /** A decision counts only where it is proven who made it. */
+  readonly requireVerified?: boolean;
+  /** The server stamps who sent an Update or a Signal on its event, and the brain reads it back. */
+  readonly attested?: boolean;
+  /** The brain's proof that it asked for exactly this (`bindingOf`). */
+  readonly seal?: string;
 }
 
 /** What a person types into the Temporal UI, sends with the CLI or posts to the API. */
@@ -182,5 +207,18 @@ export interface ApprovalResult {
   readonly outcome: 'approved' | 'rejected' | 'answered' | 'expired';
   readonly decisions: readonly HumanDecision[];
   readonly text?: string;
+  /** Whose seats were taken; `seats` says by whom and how that is proven. */
   readonly approvers: readonly string[];
+  /** The group that was asked when it was decided. */
+  readonly group?: string;
+  readonly seats?: readonly Seat[];
+  /** The brain's proof that it recorded the attempts that led here. */
+  readonly seal?: string;
+}
+/** An approval that let a task go on: what is checked again at the moment of the effect. */
+export interface Approved {
+  /** Workflow id of the approval. */
+  readonly approval: string;
+  readonly input: Pick<ApprovalInput, 'taskId' | 'tenant' | 'capability' | 'requester' | 'actionDigest' | 'requireVerified' | 'seal'> & { readonly verdict: Pick<ApprovalInput['verdict'], 'approval' | 'action'> };
+  readonly result: ApprovalResult;
 }

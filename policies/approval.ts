@@ -1,16 +1,19 @@
 // Approvals as a pure reducer: attempts and the passing of time go in, answers and at most one outcome come out.
-// Owns: who may decide (group, delegation, separation of duties), quorum, expiry -> one escalation -> the declared default, single use.
+// Owns: who may decide (group, delegation, separation of duties, proof), quorum, expiry -> escalation chain -> declared default, single use.
 // Never verifies a signature and never reads a clock: both arrive as arguments. Hand-written parsing, because this runs in the workflow sandbox.
-// Others may assume: at most one outcome ever, every attempt has an answer, and a closed approval stays closed.
+// Others may assume: at most one outcome ever, every attempt has an answer, a closed approval stays closed, and the quorum is
+// always of one group: when the next group is asked, the approvals of the one before lapse.
 
+import { digestOf } from '../contracts/canonical.ts';
 import { fail, isAiosError, type ErrorCode } from '../contracts/errors.ts';
-import type { ApprovalInput, ApprovalResult, Decision, HumanDecision } from '../contracts/task.ts';
+import type { ApprovalInput, ApprovalResult, Decision, HumanDecision, Proven, Seat } from '../contracts/task.ts';
 
 export interface Delegation {
   readonly from: string;
   readonly to: string;
   /** ms since 1970; absent = until this approval closes */
   readonly until?: number;
+  readonly proven: Proven;
 }
 export interface Attempt {
   readonly at: number;
@@ -24,9 +27,10 @@ export interface ApprovalState {
   readonly group: string;
   readonly openedAt: number;
   readonly expiresAt: number;
-  readonly escalated: boolean;
+  /** Groups asked before this one. */
+  readonly stage: number;
   /** Seats taken by an approval: one per member of the group, whoever sat in it. */
-  readonly seats: readonly string[];
+  readonly seats: readonly Seat[];
   readonly decisions: readonly HumanDecision[];
   readonly delegations: readonly Delegation[];
   /** The latest attempts, for the card. */
@@ -49,15 +53,15 @@ export const DECISION_EXAMPLE = '{"decision":"approve","by":"your-id","reason":"
 
 export function openApproval(input: ApprovalInput, now: number): ApprovalState {
   const { approvers, expiresMs } = input.verdict.approval;
-  return { group: approvers, openedAt: now, expiresAt: now + expiresMs, escalated: false, seats: [], decisions: [], delegations: [], attempts: [], attemptsCount: 0 };
+  return { group: approvers, openedAt: now, expiresAt: now + expiresMs, stage: 0, seats: [], decisions: [], delegations: [], attempts: [], attemptsCount: 0 };
 }
 
-/** One attempt, whoever made it and whatever it says. `verified` = the person's identity was proven, not only claimed. */
-export function attempt(input: ApprovalInput, state: ApprovalState, raw: unknown, now: number, verified: boolean): Answer {
+/** One attempt, whoever made it and whatever it says. `proven` is what is known about who made it. */
+export function attempt(input: ApprovalInput, state: ApprovalState, raw: unknown, now: number, proven: Proven): Answer {
   try {
     const decision = parseDecision(raw);
-    const seat = seatOf(input, state, decision, now);
-    return answered(accept(input, state, decision, seat, now, verified), decision, now, acceptance(input, state, decision));
+    const place = placeOf(input, state, decision, now, proven);
+    return answered(accept(input, state, decision, place, now, proven), decision, now, acceptance(input, state, decision));
   } catch (thrown) {
     if (!isAiosError(thrown)) throw thrown;
     return refused(state, raw, now, thrown.code, thrown.message);
@@ -67,20 +71,45 @@ export function attempt(input: ApprovalInput, state: ApprovalState, raw: unknown
 /** Refuses an attempt for a reason found outside, such as a token that does not verify. */
 export const refuseAttempt = (state: ApprovalState, raw: unknown, now: number, code: ErrorCode, detail: string): Answer => refused(state, raw, now, code, fail(code, detail).message);
 
-/** Time passed. The first expiry asks the declared group once; the second, or a `deny`, closes. */
+/** Time passed. Each expiry asks the next group of the chain for as long again; after the last one the declared default holds. */
 export function expire(input: ApprovalInput, state: ApprovalState, now: number): ApprovalState {
   if (state.outcome !== undefined || now < state.expiresAt) return state;
-  const onExpiry = input.verdict.approval.onExpiry;
-  if (state.escalated || onExpiry === 'deny') return { ...state, outcome: 'expired', decisions: [...state.decisions, { decision: 'expired', by: state.group, verified: true, at: now }] };
-  return { ...state, group: onExpiry.escalate, escalated: true, expiresAt: now + input.verdict.approval.expiresMs };
+  const next = groupsAfter(input)[state.stage];
+  if (next === undefined) return { ...state, outcome: 'expired', decisions: [...state.decisions, { decision: 'expired', by: state.group, verified: true, at: now }] };
+  const { text: _lapsed, ...rest } = state;
+  return { ...rest, group: next, stage: state.stage + 1, seats: [], expiresAt: now + input.verdict.approval.expiresMs };
+}
+
+/** Who is asked after the first group, in order. */
+export function groupsAfter({ verdict }: Pick<ApprovalInput, 'verdict'>): readonly string[] {
+  const { onExpiry, chain } = verdict.approval;
+  return onExpiry === 'deny' ? [] : [onExpiry.escalate, ...(chain ?? [])];
 }
 
 export function resultOf(state: ApprovalState): ApprovalResult {
-  return { outcome: state.outcome ?? 'expired', decisions: state.decisions, approvers: state.seats, ...(state.text === undefined ? {} : { text: state.text }) };
+  return { outcome: state.outcome ?? 'expired', decisions: state.decisions, approvers: state.seats.map(({ seat }) => seat), group: state.group, seats: state.seats, ...(state.text === undefined ? {} : { text: state.text }) };
 }
 
 /** Approving needs something to approve; without a proposal only an answer or a rejection makes sense. */
 export const isApprovable = (input: ApprovalInput): boolean => input.proposal !== undefined || input.effect !== undefined || input.verdict.action !== 'commit';
+
+/** What is decided about now: once somebody wrote other words, those words are part of it. */
+export const actionOf = (input: Pick<ApprovalInput, 'actionDigest'>, state: Pick<ApprovalState, 'text'>): string => (state.text === undefined ? input.actionDigest : digestOf({ action: input.actionDigest, text: state.text }));
+
+/** What a person said, without the proof that they said it: the thing that a token is over. */
+export function saidOf(raw: unknown): string {
+  const { token: _proof, ...said } = (typeof raw === 'object' && raw !== null && !Array.isArray(raw) ? raw : {}) as Record<string, unknown>;
+  return digestOf(said);
+}
+
+/** What the brain seals when it asks: this approval, of this action, by these terms. */
+export const bindingOf = (approval: string, input: Pick<ApprovalInput, 'taskId' | 'tenant' | 'capability' | 'requester' | 'actionDigest'> & { readonly verdict: Pick<ApprovalInput['verdict'], 'approval' | 'action'> }): string =>
+  digestOf({ approval, task: input.taskId, tenant: input.tenant, capability: input.capability, requester: input.requester.id, action: input.actionDigest, at: input.verdict.action, terms: input.verdict.approval });
+
+/** Digest of a result, whoever sealed it. */
+export function resultDigest({ seal: _seal, ...result }: ApprovalResult): string {
+  return digestOf(result);
+}
 
 /** @throws AIOS_APPROVAL_MALFORMED naming the field and showing the accepted form */
 export function parseDecision(raw: unknown): Decision {
@@ -109,49 +138,65 @@ const FIELDS: Readonly<Record<keyof Decision, (value: unknown) => boolean>> = {
 
 const malformed = (detail: string) => fail('AIOS_APPROVAL_MALFORMED', `${detail}. Accepted: ${DECISION_EXAMPLE}`);
 
+interface Place {
+  readonly seat: string;
+  readonly lent?: Delegation;
+}
+
 /** The seat a person decides from: their own, or the one delegated to them. */
-function seatOf(input: ApprovalInput, state: ApprovalState, decision: Decision, now: number): string {
+function placeOf(input: ApprovalInput, state: ApprovalState, decision: Decision, now: number, proven: Proven): Place {
   if (state.outcome !== undefined) throw fail('AIOS_APPROVAL_CLOSED', `It was ${state.outcome}.`);
   if (now >= state.expiresAt) throw fail('AIOS_APPROVAL_CLOSED', 'It expired.');
-  if (decision.action !== undefined && !names(input.actionDigest, decision.action)) throw fail('AIOS_APPROVAL_MALFORMED', `"action" names another action; this one is ${shortAction(input)}.`);
+  requireAction(input, state, decision, proven);
   if (decision.by === input.requester.id) throw fail('AIOS_APPROVAL_UNAUTHORISED', 'Who asked for the task never decides it.');
-  const members = input.members[state.group] ?? [];
-  if (members.includes(decision.by)) return decision.by;
-  const lent = state.delegations.find((one) => one.to === decision.by && members.includes(one.from) && (one.until === undefined || now < one.until));
-  if (lent !== undefined) return lent.from;
-  throw fail('AIOS_APPROVAL_UNAUTHORISED', `Needed is a member of ${state.group}.`);
+  const place = seatFor(input.members[state.group] ?? [], state, decision.by, now);
+  if (place === undefined) throw fail('AIOS_APPROVAL_UNAUTHORISED', `Needed is a member of ${state.group}.`);
+  if (input.requireVerified === true && proven.proof === 'none') throw fail('AIOS_APPROVAL_UNAUTHORISED', 'Here a decision needs proof of who makes it: sign it with "aios approve --key", or decide through the API.');
+  return place;
 }
 
-function accept(input: ApprovalInput, state: ApprovalState, decision: Decision, seat: string, now: number, verified: boolean): ApprovalState {
-  if (decision.decision === 'delegate') return delegated(input, state, decision, seat, now);
-  if (decision.decision === 'approve' && !isApprovable(input)) throw fail('AIOS_APPROVAL_MALFORMED', 'There is no proposal to approve: send "answer" with "text", or "reject".');
-  if (state.seats.includes(seat)) throw fail('AIOS_APPROVAL_UNAUTHORISED', 'This person decided already; another one is needed.');
-  if (state.decisions.some((one) => one.by === decision.by)) throw fail('AIOS_APPROVAL_UNAUTHORISED', 'This person decided already; another one is needed.');
-  const said: HumanDecision = { decision: decision.decision, by: decision.by, verified, at: now, ...(decision.reason === undefined ? {} : { reason: decision.reason }) };
-  const next: ApprovalState = { ...state, seats: [...state.seats, seat], decisions: [...state.decisions, said] };
+/** A decision is about the action as it stands; words that somebody wrote meanwhile make it another one, and then it has to be named. */
+function requireAction(input: ApprovalInput, state: ApprovalState, decision: Decision, proven: Proven): void {
+  const action = actionOf(input, state);
+  if (proven.proof !== 'none' && proven.action !== action) throw fail('AIOS_APPROVAL_MALFORMED', 'The proof is about another action: look at the card again and sign what it shows.');
+  if (decision.action !== undefined && !names(action, decision.action)) throw fail('AIOS_APPROVAL_MALFORMED', `"action" names another action; this one is ${shortDigest(action)}.`);
+  if (decision.action === undefined && state.text !== undefined) throw fail('AIOS_APPROVAL_MALFORMED', `Somebody wrote another answer meanwhile: look at the card, and send "action":"${shortDigest(action)}" with the decision.`);
+}
+
+function seatFor(members: readonly string[], state: ApprovalState, by: string, now: number): Place | undefined {
+  if (members.includes(by)) return { seat: by };
+  const lent = state.delegations.find((one) => one.to === by && members.includes(one.from) && (one.until === undefined || now < one.until));
+  return lent === undefined ? undefined : { seat: lent.from, lent };
+}
+
+function accept(input: ApprovalInput, state: ApprovalState, decision: Decision, place: Place, now: number, proven: Proven): ApprovalState {
+  if (decision.decision === 'delegate') return delegated(input, state, decision, place, now, proven);
+  if (decision.decision === 'approve' && !isApprovable(input) && state.text === undefined) throw fail('AIOS_APPROVAL_MALFORMED', 'There is no proposal to approve: send "answer" with "text", or "reject".');
+  if (state.seats.some(({ seat, by }) => [seat, by].some((one) => one === place.seat || one === decision.by))) throw fail('AIOS_APPROVAL_UNAUTHORISED', 'This person decided already; another one is needed.');
+  const said: HumanDecision = { decision: decision.decision, by: decision.by, verified: proven.proof !== 'none', at: now, ...(decision.reason === undefined ? {} : { reason: decision.reason }) };
+  const next: ApprovalState = { ...state, decisions: [...state.decisions, said] };
   if (decision.decision === 'reject') return { ...next, outcome: 'rejected' };
-  return decision.decision === 'answer' ? written(input, next, decision) : counted(input, next);
+  const seat: Seat = { ...proven, seat: place.seat, by: decision.by, decision: decision.decision, at: now, ...lending(place) };
+  return decision.decision === 'answer' ? counted(input, { ...next, seats: [seat], text: decision.text ?? '' }) : counted(input, { ...next, seats: [...state.seats, seat] });
 }
 
-/** Approvals count towards the quorum; an answer that somebody wrote meanwhile is what they then approve. */
+const lending = ({ lent }: Place): Pick<Seat, 'lent'> => (lent === undefined ? {} : { lent: { ...lent.proven, ...(lent.until === undefined ? {} : { until: lent.until }) } });
+
+/** Approvals count towards the quorum. New words undid the approvals of the old ones: they were given to something else. */
 function counted(input: ApprovalInput, state: ApprovalState): ApprovalState {
   if (state.seats.length < input.verdict.approval.quorum) return state;
   return { ...state, outcome: state.text === undefined ? 'approved' : 'answered' };
 }
 
-/** New words undo the approvals of the old ones: they were given to something else. */
-function written(input: ApprovalInput, state: ApprovalState, decision: Decision): ApprovalState {
-  const seat = state.seats.at(-1);
-  return counted(input, { ...state, seats: seat === undefined ? [] : [seat], text: decision.text ?? '' });
-}
-
-function delegated(input: ApprovalInput, state: ApprovalState, decision: Decision, seat: string, now: number): ApprovalState {
+/** The newest delegation from one person to another replaces the one before, so a shorter one takes the right back. */
+function delegated(input: ApprovalInput, state: ApprovalState, decision: Decision, { seat, lent }: Place, now: number, proven: Proven): ApprovalState {
   const to = decision.to ?? '';
   if (to === input.requester.id) throw fail('AIOS_APPROVAL_UNAUTHORISED', 'Who asked for the task never decides it.');
-  if (seat !== decision.by) throw fail('AIOS_APPROVAL_UNAUTHORISED', 'A delegated seat is not delegated on.');
+  if (lent !== undefined) throw fail('AIOS_APPROVAL_UNAUTHORISED', 'A delegated seat is not delegated on.');
   if (decision.until !== undefined && decision.until <= now) throw fail('AIOS_APPROVAL_MALFORMED', '"until" lies in the past.');
-  if (state.delegations.length >= DELEGATIONS_MAX) throw fail('AIOS_OVERLOADED', 'Too many delegations.');
-  return { ...state, delegations: [...state.delegations, { from: seat, to, ...(decision.until === undefined ? {} : { until: decision.until }) }] };
+  const others = state.delegations.filter((one) => one.from !== seat || one.to !== to);
+  if (others.length >= DELEGATIONS_MAX) throw fail('AIOS_OVERLOADED', 'Too many delegations.');
+  return { ...state, delegations: [...others, { from: seat, to, proven, ...(decision.until === undefined ? {} : { until: decision.until }) }] };
 }
 
 function acceptance(input: ApprovalInput, before: ApprovalState, decision: Decision): (after: ApprovalState) => string {
@@ -178,5 +223,7 @@ function refused(state: ApprovalState, raw: unknown, at: number, code: ErrorCode
 const remember = (state: ApprovalState, one: Attempt): ApprovalState => ({ ...state, attemptsCount: state.attemptsCount + 1, attempts: [...state.attempts, one].slice(-ATTEMPTS_SHOWN) });
 
 const hexOf = (digest: string): string => digest.replace(/^sha256:/, '');
-export const shortAction = (input: Pick<ApprovalInput, 'actionDigest'>): string => hexOf(input.actionDigest).slice(0, 12);
+const shortDigest = (digest: string): string => hexOf(digest).slice(0, 12);
+/** What people type to name the action as it stands. */
+export const shortAction = (input: Pick<ApprovalInput, 'actionDigest'>, state: Pick<ApprovalState, 'text'> = {}): string => shortDigest(actionOf(input, state));
 const names = (digest: string, prefix: string): boolean => hexOf(prefix).length >= 12 && hexOf(digest).startsWith(hexOf(prefix));

@@ -61,7 +61,7 @@ export type Obligation =
   | { readonly kind: 'degrade'; readonly rung: Rung };
 
 /**
- * Reads `@approvers(group)`, `@quorum(n)`, `@expires("24h")`, `@onExpiry("deny" | "escalate group")`, `@rank(n)`, `@degrade(rung)`.
+ * Reads `@approvers(group)`, `@quorum(n)`, `@expires("24h")`, `@onExpiry("deny" | "escalate group, …, deny | degrade rung")`, `@rank(n)`, `@degrade(rung)`.
  * `problems` is what publish refuses; a policy with a problem plainly denies, should it ever reach a decision.
  */
 export function obligationOf(policy: Pick<CedarPolicyJson, 'effect' | 'annotations'>): { readonly obligation: Obligation; readonly problems: readonly string[] } {
@@ -75,7 +75,8 @@ export function obligationOf(policy: Pick<CedarPolicyJson, 'effect' | 'annotatio
 }
 
 const GROUP = /^[A-Za-z0-9_-]{1,64}$/;
-const ON_EXPIRY = /^escalate ([A-Za-z0-9_-]{1,64})$/;
+/** Groups that may be asked one after the other when each lets its time pass. */
+const CHAIN_MAX = 4;
 const APPROVAL_NOTES = ['quorum', 'expires', 'onExpiry', 'rank'] as const;
 
 function problemsOf(effect: 'permit' | 'forbid', notes: Readonly<Record<string, string>>): string[] {
@@ -89,7 +90,7 @@ function problemsOf(effect: 'permit' | 'forbid', notes: Readonly<Record<string, 
   require(!has('quorum') || isCount(notes['quorum'], 1, QUORUM_MAX), `@quorum is 1 to ${QUORUM_MAX}`);
   require(!has('rank') || isCount(notes['rank'], 0, 99), '@rank is 0 to 99');
   require(!has('expires') || durationMs(notes['expires']) !== undefined, '@expires is a number and s, m, h or d, at most 90d');
-  require(!has('onExpiry') || notes['onExpiry'] === 'deny' || ON_EXPIRY.test(notes['onExpiry'] as string), '@onExpiry is "deny" or "escalate <group>"');
+  require(!has('onExpiry') || readExpiry(notes['onExpiry'] as string) !== undefined, `@onExpiry is at most ${CHAIN_MAX} times "escalate <group>", separated by commas, and then "deny" or "degrade <rung>"`);
   require(!has('degrade') || isRung(notes['degrade']), `@degrade is one of ${RUNGS.join(', ')}`);
   return problems;
 }
@@ -108,13 +109,27 @@ export function durationMs(text: string | undefined): number | undefined {
 }
 
 function readApproval(approvers: string, notes: Readonly<Record<string, string>>): Approval {
-  const next = ON_EXPIRY.exec(notes['onExpiry'] ?? '')?.[1];
+  const { groups: [next, ...chain], degrade } = readExpiry(notes['onExpiry'] ?? 'deny') ?? { groups: [] };
   return {
     approvers,
     quorum: Number(notes['quorum'] ?? 1),
     expiresMs: durationMs(notes['expires']) ?? APPROVAL_EXPIRES_MS_DEFAULT,
     onExpiry: next === undefined ? 'deny' : { escalate: next },
+    ...(chain.length === 0 ? {} : { chain }),
+    ...(degrade === undefined ? {} : { degrade }),
   };
+}
+
+/** `escalate a, escalate b, degrade script`: who is asked in turn, and what holds when nobody decided; "deny" may be left out. */
+function readExpiry(text: string): { readonly groups: readonly string[]; readonly degrade?: Rung } | undefined {
+  const steps = text.split(',').map((step) => step.trim().split(/\s+/));
+  const [word, rung] = steps.at(-1) ?? [];
+  const ends = word === 'deny' || word === 'degrade';
+  const degrade = word === 'degrade' && isRung(rung) ? rung : undefined;
+  const asked = ends ? steps.slice(0, -1) : steps;
+  const right = asked.length <= CHAIN_MAX && asked.every((step) => step.length === 2 && step[0] === 'escalate' && GROUP.test(step[1] ?? '')) && (!ends || (word === 'deny' ? steps.at(-1)?.length === 1 : degrade !== undefined && steps.at(-1)?.length === 2));
+  if (!right) return undefined;
+  return { groups: asked.map((step) => step[1] as string), ...(degrade === undefined ? {} : { degrade }) };
 }
 
 /** Several policies may ask for a person: the highest rank names the group (then the larger quorum, then the id); of those naming it, the strictest terms hold. */

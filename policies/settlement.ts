@@ -11,7 +11,7 @@ export function resultOf(settlement: SettleMember, settled: SettledMember | unde
   return {
     taskId: settlement.taskId, state, rung: settlement.rung, degraded: settlement.degraded,
     verdicts: settlement.verdicts, receipts: settlement.receipts, costMicroUsd: settlement.costMicroUsd,
-    ...(settlement.output === undefined || state === 'failed' ? {} : { output: settlement.output }),
+    ...(settlement.output === undefined || state !== 'done' ? {} : { output: settlement.output }),
     ...(error === undefined ? {} : { error }),
     ...(settled?.effect === undefined ? {} : { effect: settled.effect }),
     ...(settlement.human === undefined ? {} : { human: settlement.human }),

@@ -10,9 +10,10 @@ import {
 } from '@temporalio/workflow';
 import { digestOf } from '../contracts/canonical.ts';
 import { isErrorCode, type ErrorBody } from '../contracts/errors.ts';
-import type { GovernedActivities, OpenedGroup, Pinned, SettleMember } from '../contracts/governed.ts';
-import type { ApprovalInput, ApprovalResult, GovernedInput, GroupResult, MemberOutcome, TaskMember } from '../contracts/task.ts';
+import type { GovernedActivities, OpenedGroup, Pinned, PreparedApproval, Rechecked, SettleMember } from '../contracts/governed.ts';
+import type { ApprovalInput, ApprovalResult, Approved, GovernedInput, GroupResult, MemberOutcome, TaskMember } from '../contracts/task.ts';
 import { arrived, begin, cancelled, decided, dispatchOf, errorOf, resumeOf, settlementOf, type Escalation, type Run, type Scene } from './group.ts';
+import { bindingOf } from '../policies/approval.ts';
 import { resultOf } from '../policies/settlement.ts';
 import { groupPage, SEARCH, stateOf } from './page.ts';
 
@@ -40,7 +41,8 @@ interface Governing {
   runs: readonly Run[];
   readonly where: Map<string, string>;
   readonly cancelled: Set<string>;
-  readonly approvals: Map<string, ApprovalResult>;
+  /** What was said to have been decided, by approval; the brain's seal tells which one was. */
+  readonly approvals: Map<string, ApprovalResult[]>;
   approvalCount: number;
   readonly waitingIn: Map<string, string>;
   /** The search attributes were touched, so they are brought up to date at the end. */
@@ -119,26 +121,45 @@ async function approval(group: Governing, run: Run, verdict: Escalation): Promis
   group.approvalCount += 1;
   group.waitingIn.set(run.member.taskId, id);
   announce(group, 'waiting', verdict.approval.approvers);
-  const prepared = await hands('Settle the cost so far and gather what the approver sees').prepareApproval({ tenant: scene.tenant, capability: scene.capability, taskId: run.member.taskId, input: run.member.input, ...(run.outcome === undefined ? {} : { outcome: run.outcome }), settle: run.open });
+  const asked = askedOf(scene, run, verdict);
+  const prepared = await hands('Settle the cost so far and gather what the approver sees').prepareApproval({
+    tenant: scene.tenant, capability: scene.capability, taskId: run.member.taskId, input: run.member.input, ...(run.outcome === undefined ? {} : { outcome: run.outcome }), settle: run.open,
+    binding: bindingOf(id, asked), pinned: group.pinned, ...(group.input.resume === undefined ? {} : { from: group.input.resume.from }),
+  });
   const shown: Run = { ...run, open: [] };
-  const input = approvalInput(scene, shown, verdict, prepared);
+  const input = approvalInput(scene, shown, asked, prepared);
   await startChild<(input: ApprovalInput) => Promise<ApprovalResult>>('approval', {
     workflowId: id, args: [input], parentClosePolicy: ParentClosePolicy.ABANDON, cancellationType: ChildWorkflowCancellationType.TRY_CANCEL, workflowTaskTimeout: TASK_TIMEOUT,
     staticSummary: summaryLine(`Decision needed: ${run.summary}`), typedSearchAttributes: attributes(scene, [run.member.taskId], 'waiting', verdict.approval.approvers),
   }).then((child) => {
-    void child.result().then((result) => group.approvals.set(id, result), () => group.approvals.set(id, { outcome: 'expired', decisions: [], approvers: [] }));
+    void child.result().then((result) => told(group, id, result), () => told(group, id, NOBODY));
   });
-  await condition(() => group.approvals.has(id));
+  const { approved, checked } = await heard(group, run, id, input);
   group.waitingIn.delete(run.member.taskId);
-  const result = group.approvals.get(id) ?? { outcome: 'expired', decisions: [], approvers: [] };
-  const go = result.outcome === 'approved' || result.outcome === 'answered';
-  const checked = go ? await hands('Check policy, mandate and budget again after the pause').recheck({
-    tenant: scene.tenant, capability: scene.capability, taskId: run.member.taskId, input: run.member.input, actionDigest: input.actionDigest, deadline: group.scene().now + scene.slice.capability.budget.latencyMsMax,
-    ...(run.outcome === undefined ? {} : { outcome: run.outcome }), ...(result.text === undefined ? {} : { text: result.text }),
-  }) : undefined;
-  group.runs = [stopped(group, decided(group.scene(), shown, result, checked))];
+  group.runs = [stopped(group, decided(group.scene(), shown, approved, checked))];
   refresh(group);
 }
+
+/** Whoever may send signals may say that somebody approved: what the brain did not seal is forgotten, and the wait goes on. */
+async function heard(group: Governing, run: Run, id: string, input: ApprovalInput): Promise<{ readonly approved: Approved; readonly checked?: Rechecked }> {
+  for (let forged = 0; forged < FORGED_MAX; forged++) {
+    await condition(() => (group.approvals.get(id)?.length ?? 0) > 0);
+    const result = group.approvals.get(id)?.shift() ?? NOBODY;
+    const approved: Approved = { approval: id, input: boundOf(input), result };
+    if (result.outcome !== 'approved' && result.outcome !== 'answered') return { approved };
+    const scene = group.scene();
+    const checked = await hands('Check policy, mandate and budget again after the pause').recheck({
+      tenant: scene.tenant, capability: scene.capability, taskId: run.member.taskId, input: run.member.input, actionDigest: input.actionDigest, deadline: scene.now + scene.slice.capability.budget.latencyMsMax, approved,
+      ...(run.outcome === undefined ? {} : { outcome: run.outcome }), ...(result.text === undefined ? {} : { text: result.text }),
+    });
+    if (checked.error?.code !== 'AIOS_FORBIDDEN') return { approved, checked };
+  }
+  return { approved: { approval: id, input: boundOf(input), result: NOBODY } };
+}
+
+/** Results that nobody sealed, of one approval; past it the task ends as if nobody had decided. */
+const FORGED_MAX = 64;
+const NOBODY: ApprovalResult = { outcome: 'expired', decisions: [], approvers: [] };
 
 /** Who is finished is settled and recorded in one local activity; who is not goes on in a workflow of its own. */
 async function close(group: Governing): Promise<GroupResult> {
@@ -148,7 +169,7 @@ async function close(group: Governing): Promise<GroupResult> {
   const left = leavers.map((run) => ({ taskId: run.member.taskId, workflowId: `${group.input.capability}/${run.member.taskId}`, why: run.next.at }));
   const leaving = leavers.map((run) => leave(group, scene, run, workflowId));
   for (const one of left) group.where.set(one.taskId, one.workflowId);
-  const settlements: SettleMember[] = group.runs.filter((run) => run.next.at === 'end').map((run) => settlementOf(run));
+  const settlements: SettleMember[] = group.runs.filter((run) => run.next.at === 'end').map((run) => settlementOf(scene, run));
   const settled = await settling().settleGroup({ tenant: scene.tenant, capability: scene.capability, workflowId, runId, bundle: scene.slice.bundle, pinned: group.pinned, members: settlements, left: left.map(({ taskId, workflowId: place }) => ({ taskId, workflowId: place })) });
   await Promise.all(leaving);
   const by = new Map(settled.members.map((one) => [one.taskId, one]));
@@ -176,8 +197,14 @@ function listen(group: Governing): void {
     if (typeof taskId === 'string') group.cancelled.add(taskId);
   }, { description: 'Cancels one task of this group before its effect, for example {"taskId":"t-0123456789"}. To cancel a task of its own, use Request Cancellation.' });
   setHandler(decidedSignal, (result: ApprovalResult, id: string) => {
-    if (!group.approvals.has(id)) group.approvals.set(id, result);
+    told(group, id, result);
   }, { description: 'Sent by the approval workflow when a person has decided. People send "decide" to that workflow instead, for example {"decision":"approve","by":"your-id"}.' });
+}
+
+function told(group: Governing, id: string, result: ApprovalResult): void {
+  const results = group.approvals.get(id) ?? [];
+  group.approvals.set(id, results);
+  if (results.length < FORGED_MAX) results.push(result);
 }
 
 /** The first event that a task on the fast lane never pays: its attributes change only when it has to wait. */
@@ -204,13 +231,30 @@ function pageOf(group: Governing, run: Run): TaskPage {
   };
 }
 
-function approvalInput(scene: Scene, run: Run, verdict: Escalation, prepared: Awaited<ReturnType<GovernedActivities['prepareApproval']>>): ApprovalInput {
+/** What exactly is asked about; the brain seals it. */
+function askedOf(scene: Scene, run: Run, verdict: Escalation): Omit<Approved['input'], 'verdict'> & { readonly verdict: Escalation } {
   const outcome = run.outcome?.status === 'done' ? run.outcome : undefined;
   return {
-    v: 1, taskId: run.member.taskId, tenant: scene.tenant, capability: scene.capability, requester: run.member.principal, verdict, members: scene.slice.groups,
+    taskId: run.member.taskId, tenant: scene.tenant, capability: scene.capability, requester: run.member.principal, verdict,
     actionDigest: digestOf({ capability: scene.capability, input: run.member.input, output: outcome?.output, effect: outcome?.effect }),
+  };
+}
+
+const boundOf = ({ taskId, tenant, capability, requester, actionDigest, requireVerified, seal, verdict }: ApprovalInput): Approved['input'] => ({
+  taskId, tenant, capability, requester, actionDigest, verdict: { approval: verdict.approval, action: verdict.action },
+  ...(requireVerified === undefined ? {} : { requireVerified }), ...(seal === undefined ? {} : { seal }),
+});
+
+function approvalInput(scene: Scene, run: Run, asked: ReturnType<typeof askedOf>, prepared: PreparedApproval): ApprovalInput {
+  const outcome = run.outcome?.status === 'done' ? run.outcome : undefined;
+  const effect = outcome?.effect ?? prepared.shownEffect;
+  return {
+    v: 1, ...asked, members: scene.slice.groups,
     facts: outcome?.facts ?? {}, summary: run.summary, citations: prepared.citations, costMicroUsd: run.spentMicroUsd, graceMs: GRACE_MS,
-    ...(outcome?.effect === undefined ? {} : { effect: outcome.effect }),
+    ...(effect === undefined ? {} : { effect }),
+    ...(prepared.requireVerified === undefined ? {} : { requireVerified: prepared.requireVerified }),
+    ...(prepared.attested === undefined ? {} : { attested: prepared.attested }),
+    ...(prepared.seal === undefined ? {} : { seal: prepared.seal }),
     ...(prepared.proposal === undefined ? {} : { proposal: prepared.proposal }),
     ...(prepared.question === undefined ? {} : { question: prepared.question }),
   };

@@ -9,7 +9,7 @@ import { ERRORS, type ErrorBody, type ErrorCode } from '../contracts/errors.ts';
 import type { DispatchMember, OpenedMember, Rechecked, SettleMember } from '../contracts/governed.ts';
 import type { SettleRequest } from '../contracts/ports.ts';
 import type { Receipt } from '../contracts/receipt.ts';
-import type { ApprovalResult, HumanDecision, MemberOutcome, ResumePoint, TaskMember } from '../contracts/task.ts';
+import type { ApprovalResult, Approved, HumanDecision, MemberOutcome, ResumePoint, TaskMember } from '../contracts/task.ts';
 import type { Action, Facts, PolicyRequest, Verdict } from '../contracts/verdict.ts';
 import { decide } from '../policies/evaluate.ts';
 import { humanApproval } from '../policies/ladder.ts';
@@ -39,6 +39,8 @@ export interface Run {
   readonly outcome?: MemberOutcome;
   readonly mandate?: string;
   readonly human?: HumanDecision;
+  /** Approvals that let it go on: what they rest on is checked again at the moment of the effect. */
+  readonly approvals?: readonly Approved[];
   readonly feedback?: string;
   readonly next: Next;
 }
@@ -152,17 +154,25 @@ export function descend(scene: Scene, run: Run, reason: string, named?: Rung): R
 }
 
 /** After the pause: the person's decision, and policy asked again, by the pinned bundle and by the one in force now. */
-export function decided(scene: Scene, run: Run, approval: ApprovalResult, checked: Rechecked | undefined): Run {
+export function decided(scene: Scene, run: Run, approved: Approved, checked: Rechecked | undefined): Run {
+  const approval = approved.result;
   const human = approval.decisions.at(-1);
   const heard: Run = human === undefined ? run : { ...run, human };
-  if (approval.outcome === 'expired') return end(heard, 'refused', errorOf('AIOS_APPROVAL_EXPIRED'));
+  if (approval.outcome === 'expired') return expired(scene, heard, approved.input.verdict.approval.degrade);
   if (approval.outcome === 'rejected') return end(heard, 'refused', errorOf('AIOS_APPROVAL_REFUSED'));
   if (checked === undefined) return end(heard, 'failed', errorOf('AIOS_INTERNAL'));
   if (checked.error !== undefined) return end(heard, 'refused', checked.error);
   if (stripped(approval, checked)) return end(heard, 'refused', errorOf('AIOS_APPROVAL_UNAUTHORISED', 'An approver lost the right to decide during the pause.'));
-  const approvedRun: Run = { ...heard, approved: true, ...(checked.mandate === undefined ? {} : { mandate: checked.mandate }) };
+  const approvedRun: Run = { ...heard, approved: true, approvals: [...(run.approvals ?? []), approved], ...(checked.mandate === undefined ? {} : { mandate: checked.mandate }) };
   if (approval.outcome === 'answered') return rewritten(scene, approvedRun, approval, checked);
   return run.outcome?.status === 'done' ? recommitted(scene, approvedRun, checked) : dispatchable(scene, { ...approvedRun, member: afresh(run.member, scene.now) });
+}
+
+/** Nobody decided: the declared default, which is a lower rung or a refusal. A rung that is not below this one is none. */
+function expired(scene: Scene, run: Run, rung: Rung | undefined): Run {
+  const ladder = scene.slice.capability.ladder;
+  if (rung === undefined || rung === 'human' || ladder.indexOf(rung) <= ladder.indexOf(run.rung)) return end(run, 'refused', errorOf('AIOS_APPROVAL_EXPIRED'));
+  return descend(scene, { ...run, member: afresh(run.member, scene.now) }, 'AIOS_APPROVAL_EXPIRED', rung);
 }
 
 /** The clock of the machine's work does not run while a person thinks: what was allowed at the start is allowed again. */
@@ -183,9 +193,9 @@ function recommitted(scene: Scene, run: Run, checked: Rechecked): Run {
   return end(seen, 'done');
 }
 
-/** Revoked during the pause: who decided must still belong to a group that may, in the bundle in force now. */
+/** Revoked during the pause: who decided must still belong to the group that was asked, in the bundle in force now. */
 function stripped(approval: ApprovalResult, checked: Rechecked): boolean {
-  const known = new Set(Object.values(checked.slice.groups).flat());
+  const known = new Set(approval.group === undefined ? Object.values(checked.slice.groups).flat() : checked.slice.groups[approval.group]);
   return approval.approvers.some((person) => !known.has(person));
 }
 
@@ -220,7 +230,7 @@ export function dispatchOf(scene: Scene, run: Run): DispatchMember {
 }
 
 /** What settlement is told; only a member whose verdict allowed it brings its effect. */
-export function settlementOf(run: Run): SettleMember {
+export function settlementOf(scene: Scene, run: Run): SettleMember {
   const next = run.next.at === 'end' ? run.next : { at: 'end' as const, state: 'failed' as const, error: errorOf('AIOS_INTERNAL') };
   const done = next.state === 'done';
   return {
@@ -231,6 +241,7 @@ export function settlementOf(run: Run): SettleMember {
     ...(done && run.outcome?.effect !== undefined ? { effect: run.outcome.effect } : {}),
     ...(run.mandate === undefined ? {} : { mandate: run.mandate }),
     ...(run.human === undefined ? {} : { human: run.human }),
+    ...(done && run.approvals !== undefined ? { approvals: run.approvals, request: request(scene, run, 'commit') } : {}),
     ...(run.feedback === undefined ? {} : { feedback: run.feedback }),
     ...(next.error === undefined ? {} : { error: next.error }),
     ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),

@@ -5,7 +5,7 @@
 
 import type { ApprovalInput, GovernedInput } from '../contracts/task.ts';
 import type { Verdict } from '../contracts/verdict.ts';
-import { type ApprovalState, isApprovable, shortAction } from '../policies/approval.ts';
+import { type ApprovalState, groupsAfter, isApprovable, shortAction } from '../policies/approval.ts';
 import type { Run } from './group.ts';
 
 /** The server refuses more than 20,000 bytes of details; words are cut long before. */
@@ -40,30 +40,31 @@ export function approvalCard(input: ApprovalInput, state: ApprovalState, workflo
     `## ${state.outcome === undefined ? 'A decision is needed' : `Decided: ${state.outcome}`}`,
     `- **What**: ${escapeText(input.summary)}`,
     `- **Asked by**: ${escapeText(input.requester.id)} (${input.requester.type}, tenant ${escapeText(input.tenant)})`,
-    `- **Who decides**: ${input.verdict.approval.quorum} of ${escapeText(state.group)}${state.escalated ? ' (escalated)' : ''}`,
+    `- **Who decides**: ${input.verdict.approval.quorum} of ${escapeText(state.group)}${state.stage > 0 ? ` (escalated from ${escapeText(askedBefore(input, state))})` : ''}${input.requireVerified === true ? ', each proven by a signature or a login' : ''}`,
     `- **Until**: ${new Date(state.expiresAt).toISOString()}, then ${expiryWords(input, state)}`,
     `- **Why**: ${escapeText(input.verdict.reason)} (${escapeText(input.verdict.deciding.join(', '))})`,
     `- **Cost so far**: ${money(input.costMicroUsd)}`,
   ];
   if (input.effect !== undefined) lines.push(`- **Will do**: ${escapeText(input.effect.kind)}, amount ${money(input.effect.amountMicroUsd)}, once under \`${escapeCode(input.effect.key)}\``, ...Object.entries(input.effect.params).map(([name, value]) => `  - ${escapeText(name)}: ${escapeText(String(value))}`));
   lines.push('- **Facts**:', ...Object.entries(input.facts).map(([name, value]) => `  - ${escapeText(name)}: ${escapeText(String(value))}`));
-  lines.push(`- **Bound to**: action \`${shortAction(input)}\`, policy \`${input.verdict.bundle.slice(7, 19)}\``, `- **Task**: \`${input.taskId}\``);
+  lines.push(`- **Bound to**: action \`${shortAction(input, state)}\`, policy \`${input.verdict.bundle.slice(7, 19)}\``, `- **Task**: \`${input.taskId}\``);
   if (input.question !== undefined) lines.push('', 'The customer wrote:', '', quote(input.question));
   if (input.proposal !== undefined) lines.push('', 'The machine proposes (not checked by anybody):', '', quote(input.proposal));
-  if (input.citations.length > 0) lines.push('', 'It cites:', ...input.citations.slice(0, 8).map((one) => `- ${escapeText(one.document)}: ${escapeText(one.quote.slice(0, 240))}`));
+  if (state.text !== undefined) lines.push('', `${escapeText(state.seats[0]?.by ?? 'A person')} wrote instead:`, '', quote(state.text));
+  if (input.citations.length > 0) lines.push('', 'It cites (chosen by the machine):', ...input.citations.slice(0, 8).map((one) => `- ${escapeText(one.document)}: ${escapeText(one.quote.slice(0, 240))}`));
   lines.push('', ...howTo(input, state, workflowId));
   if (state.decisions.length > 0) lines.push('', 'Decisions:', ...state.decisions.map((one) => `- ${new Date(one.at).toISOString()} ${escapeText(one.by)}: ${one.decision}${one.reason === undefined ? '' : `, ${escapeText(one.reason)}`}`));
   if (state.attempts.length > 0) lines.push('', 'Last answers:', ...state.attempts.map((one) => `- ${new Date(one.at).toISOString()} ${escapeText(one.by)} (${one.decision}): ${one.accepted ? '' : `refused, ${one.code ?? ''}. `}${escapeText(one.message)}`));
   return lines.join('\n');
 }
 
-export const approveJson = (input: ApprovalInput): string => JSON.stringify(isApprovable(input) ? { decision: 'approve', by: 'your-id', action: shortAction(input) } : { decision: 'answer', by: 'your-id', text: 'your words', action: shortAction(input) });
+export const approveJson = (input: ApprovalInput, state: ApprovalState): string => JSON.stringify(isApprovable(input) || state.text !== undefined ? { decision: 'approve', by: 'your-id', action: shortAction(input, state) } : { decision: 'answer', by: 'your-id', text: 'your words', action: shortAction(input, state) });
 
 function howTo(input: ApprovalInput, state: ApprovalState, workflowId: string): string[] {
   if (state.outcome !== undefined) return ['Nothing more to do.'];
-  const action = shortAction(input);
+  const action = shortAction(input, state);
   const choices = [
-    ...(isApprovable(input) ? [{ decision: 'approve', by: 'your-id', action }] : []),
+    ...(isApprovable(input) || state.text !== undefined ? [{ decision: 'approve', by: 'your-id', action }] : []),
     { decision: 'reject', by: 'your-id', action, reason: 'why' },
     { decision: 'answer', by: 'your-id', action, text: 'your words' },
   ];
@@ -71,9 +72,13 @@ function howTo(input: ApprovalInput, state: ApprovalState, workflowId: string): 
 }
 
 function expiryWords(input: ApprovalInput, state: ApprovalState): string {
-  const onExpiry = input.verdict.approval.onExpiry;
-  return state.escalated || onExpiry === 'deny' ? 'the task is refused' : `${escapeText(onExpiry.escalate)} is asked`;
+  const [next, ...later] = groupsAfter(input).slice(state.stage);
+  const { degrade } = input.verdict.approval;
+  const end = degrade === undefined ? 'the task is refused' : `the rung "${degrade}" is tried`;
+  return next === undefined ? end : `${[next, ...later].map((group) => `${escapeText(group)} is asked`).join(', then ')}, and at last ${end}`;
 }
+
+const askedBefore = (input: ApprovalInput, state: ApprovalState): string => [input.verdict.approval.approvers, ...groupsAfter(input)].slice(0, state.stage).join(', ');
 
 export function stateWords(run: Run): string {
   switch (run.next.at) {
@@ -113,7 +118,7 @@ export function escapeText(words: string): string {
   return words
     .replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ')
     .replaceAll(/\s+/g, ' ')
-    .replaceAll(/[\\`*_{}[\]()#+!|~-]/g, '\\$&')
+    .replaceAll(/[\\`*_{}[\]()#+!|~=-]/g, '\\$&')
     .replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
     .replaceAll('://', ':&#47;&#47;').replaceAll(/\bwww\./gi, 'www&#46;');
 }

@@ -78,8 +78,8 @@ function groupProblems({ policies, groups }: PolicyBundle): readonly Problem[] {
   return Object.entries(policies).flatMap(([id, policy]) => {
     const { obligation } = obligationOf(policy);
     if (obligation.kind !== 'escalate') return [];
-    const { approvers, quorum, onExpiry } = obligation.approval;
-    const named = onExpiry === 'deny' ? [approvers] : [approvers, onExpiry.escalate];
+    const { approvers, quorum, onExpiry, chain = [] } = obligation.approval;
+    const named = onExpiry === 'deny' ? [approvers] : [approvers, onExpiry.escalate, ...chain];
     const missing = named.filter((group) => (groups[group] ?? []).length < quorum);
     return missing.map((group) => ({ file: 'groups', policy: id, message: `the group "${group}" has fewer members than the quorum of ${quorum}` }));
   });

@@ -11,6 +11,8 @@ import type { OpenedGroup, OpenedMember } from '../../contracts/governed.ts';
 import { readableId } from '../../contracts/ids.ts';
 import { parseValue } from '../../contracts/parse.ts';
 import type { CapabilityRegistry, Clock, Logger, Metrics, Random, StartRequest, TaskDirectory, Tasks } from '../../contracts/ports.ts';
+import type { DecisionClaim } from '../../policies/approval-effect.ts';
+import { saidOf } from '../../policies/approval.ts';
 import { type Decision, type GovernedInput, type GroupResult, type TaskEntry, type TaskMember, type TaskResult, TASK_QUEUE, WORKFLOWS } from '../../contracts/task.ts';
 import { convertTemporalError, isAlreadyStarted, isNotFound, isWorkflowFailure } from './errors.ts';
 import { createFollower } from './follow.ts';
@@ -29,7 +31,7 @@ export interface TasksOptions {
   /** Opens a group before it starts, which saves the workflow a step; without it the workflow opens itself. */
   readonly pin?: (capability: string, members: readonly OpenedMember[]) => Promise<OpenedGroup>;
   /** Signs who decides, so that the approval knows the name as proven; the caller of `decide` has authenticated it. */
-  readonly signDecision?: (claim: { readonly tenant: string; readonly task: string; readonly by: string; readonly decision: string }) => string;
+  readonly signDecision?: (claim: DecisionClaim) => string;
   readonly group?: Pick<GroupFormerOptions, 'tasksMax' | 'inFlightMax' | 'groupsMax' | 'holdMsMax'>;
 }
 export interface GovernedTasks extends Tasks, AsyncDisposable {
@@ -236,11 +238,12 @@ export function createTasks(options: TasksOptions): GovernedTasks {
     }
   }
 
-  /** `by` was authenticated by the caller of this port, so the decision goes in with a proof of it. */
+  /** `by` was authenticated by the caller of this port, so the decision goes in with a proof of it; one that brings its own proof goes in as it is. */
   async function decide(tenant: string, taskId: string, decision: Decision): Promise<{ readonly accepted: boolean; readonly message: string; readonly code?: ErrorCode }> {
-    const view = await views.view(tenant, taskId);
-    const workflowId = view.waiting?.workflowId ?? `approval/${taskId}`;
-    const token = options.signDecision?.({ tenant, task: taskId, by: decision.by, decision: decision.decision });
+    const { waiting } = await views.view(tenant, taskId);
+    const workflowId = waiting?.workflowId ?? `approval/${taskId}`;
+    const action = waiting?.action;
+    const token = action === undefined || decision.token !== undefined ? undefined : options.signDecision?.({ tenant, task: taskId, approval: workflowId, action, by: decision.by, decision: decision.decision, said: saidOf(decision) });
     try {
       const message = await client.workflow.getHandle(workflowId).executeUpdate<string, [unknown]>('decide', { args: [token === undefined ? decision : { ...decision, token }] });
       return { accepted: true, message };

@@ -16,7 +16,7 @@ const read = async (name: string): Promise<Kept> => JSON.parse(await readFile(ne
 let bundle: WorkflowBundleWithSourceMap;
 beforeAll(async () => {
   bundle = (await workflowBundle(new URL('../../workflows/index.ts', import.meta.url), undefined)) as WorkflowBundleWithSourceMap;
-});
+}, 60_000);
 const replay = (kept: Kept) => Worker.runReplayHistory({ workflowBundle: bundle }, kept.history, kept.workflowId);
 const markers = (kept: Kept): number[] => kept.history.events.flatMap((event, i) => ('markerRecordedEventAttributes' in event ? [i] : []));
 
