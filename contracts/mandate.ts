@@ -41,6 +41,8 @@ export interface MandateBlock {
   readonly grant: Partial<Grant>;
   /** Raw Ed25519 public key, base64url: who may sign the next block and prove possession. */
   readonly next: string;
+  /** Digest of the private half of `next`, so that holding it is shown by a hash; absent in mandates of an earlier version. */
+  readonly hold?: Digest;
   /** Key id of the signer: the brain's for the root, otherwise the `next` of the block before. */
   readonly kid: string;
 }

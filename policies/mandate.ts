@@ -33,6 +33,7 @@ const blockSchema = z.strictObject({
   parent: z.string().regex(/^sha256:[0-9a-f]{64}$/).optional(),
   grant: grantSchema.partial(),
   next: rawKey,
+  hold: z.string().regex(/^sha256:[0-9a-f]{64}$/).optional(),
   kid: z.string().min(1).max(64),
 });
 
@@ -53,7 +54,7 @@ export interface ChainVerifiers {
   /** Who may sign roots, by key id. */
   readonly root: SignatureVerifier;
   readonly raw: RawKeyVerifier;
-  /** The raw public key of a raw private key, both base64url. */
+  /** The raw public key of a raw private key, both base64url; asked only for blocks that do not say `hold`. */
   readonly publicOf: (secret: string) => string;
   /** SHA-256 as `sha256:<hex>` of a text; a native one is several times quicker than ours. */
   readonly digest?: (text: string) => Digest;
@@ -67,12 +68,23 @@ export function verifyChain(token: MandateToken, verifiers: ChainVerifiers): Ver
   const digest = verifiers.digest ?? digestOfText;
   links.forEach((link, i) => verifyLink(link, links[i - 1], verifiers, digest));
   const blocks = links.map(({ block }) => block);
-  const holder = (blocks[blocks.length - 1] as MandateBlock).next;
+  const last = blocks[blocks.length - 1] as MandateBlock;
+  const holder = last.next;
   const blocksDigest = digest(blocksText);
-  const held = end.kind === 'secret' ? verifiers.publicOf(end.value) === holder : verifiers.raw(holder, sealedBytes(blocksDigest), end.value);
+  const held = end.kind === 'secret' ? holdsSecret(last, end.value, verifiers.publicOf, digest) : verifiers.raw(holder, sealedBytes(blocksDigest), end.value);
   if (!held) throw invalid('the end does not belong to the last block');
   return { digest: blocksDigest, grant: meet(blocks), root: meet(blocks.slice(0, 1)), blockIds: blocks.map(({ id }) => id), holder, depth: blocks.length - 1 };
 }
+
+/**
+ * Whether a private key is the one the block stands for: by the block's own commitment to it, which costs a hash, or by making
+ * the public key from it, which costs as much as a signature.
+ */
+const holdsSecret = (block: MandateBlock, secret: string, publicOf: ChainVerifiers['publicOf'], digest: (text: string) => Digest): boolean =>
+  (block.hold === undefined ? publicOf(secret) === block.next : digest(holdText(secret)) === block.hold);
+
+/** What a block commits to in `hold`: nothing else is ever hashed under this prefix. */
+export const holdText = (secret: string): string => `aios-hold\n${secret}`;
 
 export interface ParsedMandate {
   readonly links: readonly MandateLink[];
@@ -201,14 +213,19 @@ export function matches(patterns: readonly string[], wanted: string): boolean {
 
 // ---- writing
 
-/** The payload of a root. `next` is the raw public key of whoever may delegate it. */
-export const rootBlock = (grant: Grant, id: string, next: string, kid: string): MandateBlock => ({ v: 1, id, grant, next, kid });
+/** Whoever holds the new block: the public key that signs the next one, and the digest of `holdText` of its private half. */
+export type Heir = Pick<MandateBlock, 'next' | 'hold'>;
+
+/** The payload of a root. */
+export const rootBlock = (grant: Grant, id: string, heir: Heir, kid: string): MandateBlock => ({ v: 1, id, grant, ...heir, kid });
+
+const caveatSchema = grantSchema.partial();
 
 /** The payload of the next block. `kid` is the last block's `next`. @throws AIOS_MANDATE_EXCEEDED for a wider caveat */
-export function nextBlock(blocksText: string, verified: Pick<VerifiedMandate, 'grant' | 'holder' | 'depth'>, caveat: Partial<Grant>, id: string, next: string): MandateBlock {
-  narrow(verified.grant, parseValue(grantSchema.partial(), caveat) as Partial<Grant>, verified.depth + 1);
-  const parent = digestOfText(blocksText.slice(blocksText.lastIndexOf('~') + 1));
-  return { v: 1, id, parent, grant: caveat, next, kid: verified.holder };
+export function nextBlock(blocksText: string, verified: Pick<VerifiedMandate, 'grant' | 'holder' | 'depth'>, caveat: Partial<Grant>, id: string, heir: Heir, digest: (text: string) => Digest = digestOfText): MandateBlock {
+  narrow(verified.grant, parseValue(caveatSchema, caveat) as Partial<Grant>, verified.depth + 1);
+  const parent = digest(blocksText.slice(blocksText.lastIndexOf('~') + 1));
+  return { v: 1, id, parent, grant: caveat, ...heir, kid: verified.holder };
 }
 
 /** What a signer signs, and the text that goes before its signature. */

@@ -12,10 +12,10 @@ import type { MandateBlock, MandateToken, VerifiedMandate } from '../../contract
 import { grantSchema } from '../../contracts/mandate.ts';
 import { parseValue } from '../../contracts/parse.ts';
 import type { Clock, Mandates, Random, Signer } from '../../contracts/ports.ts';
-import type { RawKeyVerifier, Revocations } from '../../policies/mandate.ts';
-import { MANDATE_CHARS_MAX, SKEW_MS_DEFAULT, ascii, checkRevoked, checkTime, createRevocations, nextBlock, rootBlock, sealedBytes, signingInput, splitEnd, verifyChain } from '../../policies/mandate.ts';
+import type { Heir, RawKeyVerifier, Revocations } from '../../policies/mandate.ts';
+import { MANDATE_CHARS_MAX, SKEW_MS_DEFAULT, ascii, checkRevoked, checkTime, createRevocations, holdText, nextBlock, rootBlock, sealedBytes, signingInput, splitEnd, verifyChain } from '../../policies/mandate.ts';
 import type { Keyring, Keys } from './keys.ts';
-import { importSecretKey, publicKeyOf } from './keys.ts';
+import { importSecretKey, newRawPair, publicKeyOf } from './keys.ts';
 import { createRawVerifier, createSigner, createVerifier } from './signer.ts';
 
 export interface MandatesOptions {
@@ -23,7 +23,7 @@ export interface MandatesOptions {
   readonly signer?: Signer | undefined;
   readonly keyring: Keyring;
   readonly clock: Pick<Clock, 'now'>;
-  /** Must be cryptographically strong outside of tests: keys and block ids come from it. */
+  /** Must be cryptographically strong outside of tests: block ids come from it. Keys come from OpenSSL. */
   readonly random: Pick<Random, 'bytes'>;
   readonly revocations?: Revocations | undefined;
   readonly skewMs?: number;
@@ -46,21 +46,20 @@ export function createMandates(options: MandatesOptions): HeldMandates {
   const verifiers = { root: { verify: remembering(root.verify) }, raw: remembering(createRawVerifier()), publicOf, digest: digestOf };
   const verify = createCache((token) => verifyChain(token, verifiers), { clock, revocations: options.revocations ?? createRevocations(), skewMs });
   const blockId = (task: string): string => `${task}.${Buffer.from(random.bytes(12)).toString('base64url')}`;
-  const newSecret = (): string => Buffer.from(random.bytes(32)).toString('base64url');
 
   return {
     verify,
     mint: (grant) => {
       if (signer === undefined) throw fail('AIOS_FORBIDDEN', 'This host has no key to mint mandates with.');
-      const secret = newSecret();
-      const block = rootBlock(parseValue(grantSchema, grant), blockId(grant.task), publicOf(secret), signer.kid);
+      const { heir, secret } = newHeir();
+      const block = rootBlock(parseValue(grantSchema, grant), blockId(grant.task), heir, signer.kid);
       return bounded(`${signed(block, signer.sign)}~k.${secret}`);
     },
     attenuate: (token, caveat) => {
       const { blocksText, secret } = heldOf(token);
       const verified = verify(token);
-      const next = newSecret();
-      const block = nextBlock(blocksText, verified, caveat, blockId(verified.grant.task), publicOf(next));
+      const { heir, secret: next } = newHeir();
+      const block = nextBlock(blocksText, verified, caveat, blockId(verified.grant.task), heir, digestOf);
       return bounded(`${blocksText}~${signed(block, (bytes) => signWith(secret, bytes))}~k.${next}`);
     },
     seal: (token) => {
@@ -82,6 +81,11 @@ export function mandatesOf(keys: Keys, options: Omit<MandatesOptions, 'signer' |
 
 const digestOf = (text: string): Digest => `sha256:${hash('sha256', text)}` as Digest;
 const publicOf = (secret: string): string => publicKeyOf(importSecretKey(secret));
+
+function newHeir(): { readonly heir: Heir; readonly secret: string } {
+  const { secret, publicKey } = newRawPair();
+  return { secret, heir: { next: publicKey, hold: digestOf(holdText(secret)) } };
+}
 const signWith = (secret: string, bytes: Uint8Array): string => sign(null, bytes, importSecretKey(secret)).toString('base64url');
 
 function signed(block: MandateBlock, signBytes: (bytes: Uint8Array) => string): string {

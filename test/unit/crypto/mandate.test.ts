@@ -123,6 +123,16 @@ describe('mandate', () => {
       const sealed = splitEnd(mandates.seal(child));
       expect(() => mandates.verify(`${rootOnly}~s.${sealed.end.value}`)).toThrow(invalid);
     });
+    test('end - shown by the commitment of the last block, or by its key where it has none; never by another secret', () => {
+      const { blocksText, end } = splitEnd(child);
+      const bare = forge(child, {});
+      const committed = forge(child, {}, (block) => { block['hold'] = digestOf(`aios-hold\n${end.value}`); });
+      expect(mandates.verify(bare).depth).toBe(2);
+      expect(() => mandates.verify(committed)).toThrow(invalid);
+      expect(mandates.verify(`${splitEnd(committed).blocksText}~k.${end.value}`).depth).toBe(2);
+      expect(() => mandates.verify(`${splitEnd(bare).blocksText}~k.${end.value}`)).toThrow(invalid);
+      expect(() => mandates.verify(`${blocksText}~k.${splitEnd(root).end.value}`)).toThrow(invalid);
+    });
     test('replay - a block moved to another chain, and a proof moved to another call, are refused', () => {
       const otherRoot = mandates.mint({ ...GRANT, budgetMicroUsd: 90_000 });
       const moved = splitEnd(child).blocksText.split('~')[1] as string;
