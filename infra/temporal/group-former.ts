@@ -1,7 +1,8 @@
 // Group commit of governance: one start in flight per (tenant, capability); what arrives meanwhile forms the next group.
 // Owns: who shares a workflow with whom, the caps on size and bytes, the bounded queue and fairness between tenants.
-// Never starts a workflow itself and never mixes keys. Others may assume: idle, a task starts alone and at once;
-// past the bound a place is refused with AIOS_OVERLOADED and a time to wait; every place is filled or left.
+// Never starts a workflow itself and never mixes keys. Others may assume: idle, a task starts alone and at once; after a group
+// that was shared, the next one lingers for company, at most LINGER_MS_MAX; past the bound a place is refused with
+// AIOS_OVERLOADED and a time to wait; every place is filled or left.
 
 import { fail } from '../../contracts/errors.ts';
 import type { Clock } from '../../contracts/ports.ts';
@@ -28,6 +29,8 @@ export interface GroupFormerOptions {
   readonly inFlightMax?: number;
   /** A group that nobody releases lets the next one go after this. */
   readonly holdMsMax?: number;
+  /** How long a group after a shared one waits for company at most. */
+  readonly lingerMsMax?: number;
 }
 export interface Place {
   readonly workflowId: string;
@@ -46,6 +49,15 @@ export interface GroupFormer {
 const GROUPS_MAX = 16;
 const IN_FLIGHT_MAX = 8;
 const HOLD_MS_MAX = 2_500;
+/**
+ * A shared group's callers come back together, and the first of them must not leave alone and make the others wait for it. So the
+ * next group lingers until as many have come as were there before, until nobody came for a while, or for a part of the time
+ * that a group keeps the key: what is lost by waiting is bounded by what is won, one transaction fewer.
+ */
+const LINGER_SHARE = 0.25;
+const LINGER_MS_MAX = 50;
+/** Share of the whole linger without a newcomer that ends it. */
+const LINGER_GAP_SHARE = 0.25;
 
 interface Group {
   readonly key: Key;
@@ -60,6 +72,8 @@ interface Key {
   readonly tenant: string;
   readonly capability: string;
   flying: boolean;
+  /** Set while the next group waits for company; called when somebody joins. */
+  lingering: (() => void) | undefined;
   queue: Group[];
   /** Smoothed time one group keeps the key, for the time a refused caller is told to wait. */
   holdMs: number;
@@ -81,7 +95,7 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
     const name = `${tenant}/${capability}`;
     const found = keys.get(name);
     if (found !== undefined) return found;
-    const fresh: Key = { name, tenant, capability, flying: false, queue: [], holdMs: 100 };
+    const fresh: Key = { name, tenant, capability, flying: false, lingering: undefined, queue: [], holdMs: 100 };
     keys.set(name, fresh);
     return fresh;
   }
@@ -89,7 +103,7 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
   function reserve(tenant: string, capability: string, taskId: string, bytes: number): Place {
     if (bytes > bytesMax) throw fail('AIOS_INPUT_TOO_LARGE', `${bytes} bytes, at most ${bytesMax}.`);
     const key = keyOf(tenant, capability);
-    const idle = !key.flying && key.queue.length === 0 && inFlight < inFlightMax;
+    const idle = !key.flying && key.lingering === undefined && key.queue.length === 0 && inFlight < inFlightMax;
     if (idle) return placeIn(fly(key, groupOf(key, `${capability}/${taskId}`)), bytes);
     return placeIn(forming(key, bytes), bytes);
   }
@@ -97,11 +111,12 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
   /** The last group of the queue takes the member unless it is full. */
   function forming(key: Key, bytes: number): Group {
     const last = key.queue.at(-1);
+    key.lingering?.();
     if (last !== undefined && last.places.length < tasksMax && last.bytes + bytes <= bytesMax) return last;
     if (key.queue.length >= groupsMax) throw fail('AIOS_OVERLOADED', undefined, { retryAfterMs: Math.ceil(key.holdMs * key.queue.length) });
     const group = groupOf(key, `${key.capability}/group-${options.groupId()}`);
     key.queue.push(group);
-    if (!key.flying && key.queue.length === 1) ready.add(key);
+    if (!key.flying && key.lingering === undefined && key.queue.length === 1) ready.add(key);
     queueMicrotask(pump);
     return group;
   }
@@ -147,13 +162,35 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
       inFlight -= 1;
       key.flying = false;
       key.holdMs = key.holdMs * 0.8 + (clock.monotonic() - from) * 0.2;
-      if (key.queue.length > 0) ready.add(key);
-      else keys.delete(key.name);
+      linger(key, group.places.length + waitingIn(key));
       pump();
     };
     const cancelHold = clock.after(options.holdMsMax ?? HOLD_MS_MAX, land);
     queueMicrotask(() => void depart(group, land));
     return group;
+  }
+
+  /** Lets the next group of the key go when it is worth no more waiting; `expected` is how many were there at once just now. */
+  function linger(key: Key, expected: number): void {
+    const lingerMs = Math.min(options.lingerMsMax ?? LINGER_MS_MAX, key.holdMs * LINGER_SHARE);
+    const until = clock.monotonic() + lingerMs;
+    let cancelGap = (): void => undefined;
+    const enough = (): boolean => expected <= 1 || key.queue.length > 1 || waitingIn(key) >= Math.min(expected, tasksMax) || clock.monotonic() >= until;
+    const over = (): void => {
+      cancelGap();
+      key.lingering = undefined;
+      if (key.queue.length > 0) ready.add(key);
+      else if (!key.flying) keys.delete(key.name);
+      pump();
+    };
+    const again = (): void => {
+      cancelGap();
+      if (enough()) return over();
+      cancelGap = clock.after(Math.min(until - clock.monotonic(), lingerMs * LINGER_GAP_SHARE), over);
+    };
+    // Asked before the newcomer has its place, so the look comes after.
+    key.lingering = () => queueMicrotask(() => key.lingering !== undefined && again());
+    again();
   }
 
   async function depart(group: Group, land: () => void): Promise<void> {
@@ -193,6 +230,8 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
     },
   };
 }
+
+const waitingIn = (key: Key): number => key.queue[0]?.places.length ?? 0;
 
 /** Tenants take turns, and the capabilities of one tenant take turns within its own. */
 function createTurns(): { add(key: Key): void; next(): Key | undefined } {

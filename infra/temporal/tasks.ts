@@ -32,7 +32,7 @@ export interface TasksOptions {
   readonly pin?: (capability: string, members: readonly OpenedMember[]) => Promise<OpenedGroup>;
   /** Signs who decides, so that the approval knows the name as proven; the caller of `decide` has authenticated it. */
   readonly signDecision?: (claim: DecisionClaim) => string;
-  readonly group?: Pick<GroupFormerOptions, 'tasksMax' | 'inFlightMax' | 'groupsMax' | 'holdMsMax'>;
+  readonly group?: Pick<GroupFormerOptions, 'tasksMax' | 'inFlightMax' | 'groupsMax' | 'holdMsMax' | 'lingerMsMax'>;
 }
 export interface GovernedTasks extends Tasks, AsyncDisposable {
   /** Told by the activities of this process when a workflow leaves the fast lane. */

@@ -13,7 +13,7 @@ function bench(over: Partial<Parameters<typeof createGroupFormer>[0]> = {}) {
   const launched: (FormedGroup & { release: () => void })[] = [];
   const clock = createSimulatedClock();
   let ids = 0;
-  const former = createGroupFormer({ clock, groupId: () => `g${++ids}`, launch: async (group, release) => { launched.push({ ...group, release }); }, ...over });
+  const former = createGroupFormer({ clock, lingerMsMax: 0, groupId: () => `g${++ids}`, launch: async (group, release) => { launched.push({ ...group, release }); }, ...over });
   const join = (taskId: string, tenant = 'red', capability = 'a.b', bytes = 10) => {
     const place = former.reserve(tenant, capability, taskId, bytes);
     return { place, started: place.fill(member(taskId)) };
@@ -119,5 +119,49 @@ describe('group former', () => {
     await clock.advance(2_501);
     await two.started;
     expect(launched.length).toBe(2);
+  });
+
+  test('group former - after a shared group the next one lingers until as many are back, and they leave together', async () => {
+    const { launched, join, clock } = bench({ lingerMsMax: 50 });
+    await join('t-0').started;
+    for (const id of ['t-1', 't-2', 't-3']) join(id);
+    launched[0]?.release();
+    await settle();
+    expect(launched.length).toBe(1);
+    join('t-4');
+    await settle();
+    expect(launched[1]?.members.map((one) => one.taskId)).toEqual(['t-1', 't-2', 't-3', 't-4']);
+    launched[1]?.release();
+    const back = ['t-5', 't-6', 't-7', 't-8'].map((id) => join(id));
+    await Promise.all(back.map((one) => one.started));
+    expect(launched[2]?.members.length).toBe(4);
+    expect(clock.pending).toBe(1);
+  });
+
+  test('group former - it lingers no longer than newcomers come, and a bounded time in all', async () => {
+    const { launched, join, clock } = bench({ lingerMsMax: 20 });
+    await join('t-0').started;
+    for (let i = 1; i <= 40; i++) join(`t-${i}`);
+    launched[0]?.release();
+    await clock.advance(5);
+    expect(launched[1]?.members.length).toBe(40);
+    launched[1]?.release();
+    const first = join('t-41');
+    for (let i = 42; launched.length < 3 && i < 60; i++) {
+      await clock.advance(3);
+      join(`t-${i}`);
+    }
+    await first.started;
+    expect(launched[2]?.members.map((one) => one.taskId)).toEqual(['t-41', 't-42', 't-43', 't-44', 't-45', 't-46']);
+  });
+
+  test('group former - who comes one after the other never lingers', async () => {
+    const { launched, join, clock } = bench({ lingerMsMax: 50 });
+    for (const id of ['t-0', 't-1', 't-2']) {
+      await join(id).started;
+      launched.at(-1)?.release();
+    }
+    expect(launched.map((group) => group.workflowId)).toEqual(['a.b/t-0', 'a.b/t-1', 'a.b/t-2']);
+    expect(clock.pending).toBe(0);
   });
 });
