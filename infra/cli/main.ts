@@ -8,13 +8,14 @@ import { registerAgents } from './agents.ts';
 import { registerAudit } from './audit.ts';
 import { registerDeadLetters } from './dead-letters.ts';
 import { registerDoctor } from './doctor.ts';
+import { registerHosts } from './hosts.ts';
 import { registerLineage } from './lineage.ts';
 import { registerPolicy } from './policy.ts';
 import { EXIT, report } from './shared.ts';
 import { registerTasks } from './tasks.ts';
 import { registerUp } from './up.ts';
 
-const COMMANDS = [registerUp, registerTasks, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters];
+const COMMANDS = [registerUp, registerTasks, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters, registerHosts];
 
 export function createProgram(): Command {
   const program = new Command('aios')

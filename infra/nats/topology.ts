@@ -64,10 +64,11 @@ const WAIT_MS_MAX = 30_000;
 /** @throws AIOS_CONFIG_INVALID when a stream of that name exists with settings that cannot become ours */
 export async function ensureTopology(link: NatsLink): Promise<void> {
   const all = [...STREAM_SETTINGS, ...Object.entries(BUCKETS).map(([key, bucket]) => bucketStream(bucket, BUCKET_SETTINGS[key as keyof typeof BUCKETS]))];
-  const isMarker = ({ name }: StreamSettings): boolean => name === MARKER;
   await Promise.all([...all.filter((settings) => !isMarker(settings)).map((settings) => ensureStream(link, settings)), ensureBlobs(link)]);
   for (const settings of all.filter(isMarker)) await ensureStream(link, settings);
 }
+
+const isMarker = ({ name }: StreamSettings): boolean => name === MARKER;
 
 async function ensureBlobs(link: NatsLink): Promise<void> {
   await new Objm(link.js).create(BLOBS, { ttl: BLOBS_AGE_MS * NS_PER_MS, storage: 'file' }).catch((error: unknown) => { throw convertNatsError(error, 'creating the object store'); });

@@ -2,6 +2,8 @@
 // Owns: the proof over the whole shipped system, from the lines that AIOS_TRACES=console writes.
 // Never looks at how the id travels; only that each span's parent is a span of the same trace.
 
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Desk, type LogLine, type Part, shippedTicket, startDesk, until } from './desk.ts';
 
@@ -51,4 +53,8 @@ test('trace - a client that sends none gets one all the same, and another than t
   const seen = await spansOf(traceOfTurn);
   expect(new Set(seen.map(({ part }) => part))).toEqual(new Set(PARTS));
   expect(seen[0]?.['trace']).not.toBe(CLIENT.trace);
+});
+
+test('trace - nothing that happened on the way went beyond the rights of the host that did it', async () => {
+  expect(await readFile(join(desk.config.home, 'nats', 'nats.log'), 'utf8')).not.toContain('Violation');
 });

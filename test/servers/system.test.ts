@@ -51,6 +51,9 @@ test('aios up - a second start in the same home is refused by name, a task runs,
     const task = await aios(home, 'start', 'echo.say', '{"text":"hello"}', '--json');
     expect(JSON.parse(task.out)).toMatchObject({ state: 'done', output: { text: 'hello' } });
 
+    // Every process lives within what the message server lets its role do.
+    expect(await readFile(join(home, 'nats', 'nats.log'), 'utf8')).not.toContain('Violation');
+
     const asked = performance.now();
     child.kill('SIGTERM');
     expect(await endOf(child)).toBe(0);
