@@ -10,6 +10,9 @@ import { type Preset, presetNamed, PRESETS } from './presets/index.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 
+/** A letter, then 31 to 255 letters and digits. */
+export const STORE_KEY_FORM = /^[A-Za-z][A-Za-z0-9]{31,255}$/;
+
 const schema = z.object({
   /** Everything this project writes at run time: server data, keys, ledger, indexes, pid files. */
   AIOS_HOME: z.string().default('.aios'),
@@ -17,11 +20,11 @@ const schema = z.object({
   AIOS_CACHE_DIR: z.string().default(join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'aios')),
   AIOS_NATS_URL: z.string().default('nats://127.0.0.1:4222'),
   AIOS_NATS_CREDENTIALS: z.string().optional(),
+  /** How long the message server lets a host's connection live before the host has to show its key again. */
+  AIOS_NATS_LIFE_S: z.coerce.number().int().min(5).max(86_400).default(600),
   AIOS_TEMPORAL_ADDRESS: z.string().default('127.0.0.1:7233'),
   AIOS_TEMPORAL_UI: z.string().default('http://127.0.0.1:8233'),
   AIOS_NAMESPACE: z.string().default('default'),
-  /** How long the message server lets a host's connection live before the host has to show its key again. */
-  AIOS_NATS_LIFE_S: z.coerce.number().int().min(5).max(86_400).default(600),
   AIOS_HTTP_HOST: z.string().default('127.0.0.1'),
   AIOS_HTTP_PORT: port.default(7070),
   AIOS_METRICS_PORT: port.default(0),
@@ -50,8 +53,8 @@ const schema = z.object({
   AIOS_PAYLOAD_KEYS: z.string().optional(),
   AIOS_PAYLOAD_KEYS_FILE: z.string().optional(),
   /** Key of the message server's files, and the one before it while a change of keys is under way; absent = a file in the home. */
-  AIOS_NATS_STORE_KEY: z.string().min(32).optional(),
-  AIOS_NATS_STORE_KEY_PREVIOUS: z.string().min(32).optional(),
+  AIOS_NATS_STORE_KEY: z.string().regex(STORE_KEY_FORM).optional(),
+  AIOS_NATS_STORE_KEY_PREVIOUS: z.string().regex(STORE_KEY_FORM).optional(),
   AIOS_CODEC_PORT: port.default(8234),
   /** Further origins of Temporal UIs that may ask the codec server, separated by commas. */
   AIOS_CODEC_ORIGINS: z.string().default(''),
@@ -65,10 +68,10 @@ export interface Config {
   readonly cacheDir: string;
   readonly natsUrl: string;
   readonly natsCredentials: string | undefined;
+  readonly natsLifeMs: number;
   readonly temporalAddress: string;
   readonly temporalUi: string;
   readonly namespace: string;
-  readonly natsLifeMs: number;
   readonly http: { readonly host: string; readonly port: number };
   readonly metricsPort: number;
   readonly qdrant: { readonly url: string; readonly key: string | undefined } | undefined;
@@ -98,10 +101,10 @@ export function readConfig(role: string, environment: Readonly<Record<string, st
     cacheDir: resolve(env.AIOS_CACHE_DIR),
     natsUrl: env.AIOS_NATS_URL,
     natsCredentials: env.AIOS_NATS_CREDENTIALS,
+    natsLifeMs: env.AIOS_NATS_LIFE_S * 1_000,
     temporalAddress: env.AIOS_TEMPORAL_ADDRESS,
     temporalUi: env.AIOS_TEMPORAL_UI,
     namespace: env.AIOS_NAMESPACE,
-    natsLifeMs: env.AIOS_NATS_LIFE_S * 1_000,
     http: { host: env.AIOS_HTTP_HOST, port: env.AIOS_HTTP_PORT },
     metricsPort: env.AIOS_METRICS_PORT,
     qdrant: env.AIOS_QDRANT_URL === undefined ? undefined : { url: env.AIOS_QDRANT_URL, key: env.AIOS_QDRANT_KEY },

@@ -41,8 +41,9 @@ async function verify(context: CliContext, options: { readonly dir?: string; rea
 async function anchorsOf(context: CliContext): Promise<readonly LedgerAnchor[] | undefined> {
   const endpoints = await readEndpoints(context.config.home);
   if (endpoints === undefined) return undefined;
-  const [{ Client, Connection }, { readAnchors }, { openDataConverter }] = await Promise.all([import('@temporalio/client'), import('../temporal/history.ts'), import('../temporal/converter.ts')]);
-  const dataConverter = await openDataConverter(context.config);
+  const [{ Client, Connection }, { readAnchors }, { converterOf, openCodec }] = await Promise.all([import('@temporalio/client'), import('../temporal/history.ts'), import('../temporal/converter.ts')]);
+  // The system that runs says whether its payloads are sealed; the settings of this command need not repeat it.
+  const dataConverter = endpoints.codec === undefined ? undefined : converterOf(await openCodec(context.config));
   const connection = await Connection.connect({ address: endpoints.temporalAddress });
   try {
     return await readAnchors(new Client({ connection, namespace: endpoints.namespace, ...(dataConverter === undefined ? {} : { dataConverter }) }), `WorkflowType = "${WORKFLOWS.governed}" AND ExecutionStatus = "Completed"`, ANCHORS_MAX);

@@ -7,10 +7,13 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readPidFile } from './pid-file.ts';
 
+/** Runs where the preset asks for it: people read payloads through it. */
+export const CODEC_PROCESS = 'codec';
+
 /** Everything that runs beside the servers, the slowest to start first. */
 export const PROCESSES = ['brain', 'model-worker', 'gateway', 'agents', 'bridge'] as const;
 
-const endpointsSchema = z.object({ natsUrl: z.string(), temporalAddress: z.string(), temporalUi: z.string(), namespace: z.string(), api: z.string() });
+const endpointsSchema = z.object({ natsUrl: z.string(), temporalAddress: z.string(), temporalUi: z.string(), namespace: z.string(), api: z.string(), codec: z.string().optional() });
 /** What a child or a client needs to find the servers; also written to `<home>/run/endpoints.json`. */
 export type Endpoints = z.infer<typeof endpointsSchema>;
 

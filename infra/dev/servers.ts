@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fail } from '../../contracts/errors.ts';
 import { type Config, readConfig } from '../config.ts';
+import type { StoreKey } from '../crypto/store-key.ts';
 import { ACCOUNT, accountsConfiguration } from '../nats/auth-callout.ts';
 import type { CalloutKeys } from '../nats/identities.ts';
 import { type Child, type Exit, startChild } from './child.ts';
@@ -30,6 +31,8 @@ export interface NatsServerOptions extends ServerOptions {
   readonly syncInterval?: string;
   /** Monitoring over HTTP on a free port; off unless asked for. */
   readonly monitoring?: boolean;
+  /** Encrypts everything the server stores; given to it by its environment. `previous` reads what an earlier key wrote. */
+  readonly storeKey?: StoreKey | undefined;
   /** Further lines of nats-server configuration, such as a leaf node block. */
   readonly extra?: string;
   /** Keys of the auth callout that says who may connect; without them everybody may. */
@@ -75,7 +78,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   await mkdir(join(options.dir, 'jetstream'), { recursive: true });
   await adoptStore(join(options.dir, 'jetstream', 'jetstream'));
   await writeFile(file, natsConfiguration(options, port, monitor));
-  const server = await startServer({ name: 'nats', dir: options.dir, command: program.path, parameters: ['-c', file], ports: { port }, ready: () => natsReady(port) });
+  const server = await startServer({ name: 'nats', dir: options.dir, command: program.path, parameters: ['-c', file], ports: { port }, env: storeKeyEnv(options.storeKey), ready: () => natsReady(port) });
   return { ...server, port, get running() { return server.running; }, url: `nats://127.0.0.1:${port}`, monitorUrl: monitor === undefined ? undefined : `http://127.0.0.1:${monitor}` };
 }
 
@@ -134,12 +137,21 @@ export function natsConfiguration(options: NatsServerOptions, port: number, moni
     `  store_dir: ${JSON.stringify(join(options.dir, 'jetstream'))}`,
     `  sync_interval: ${JSON.stringify(options.syncInterval ?? '100ms')}`,
     '  max_memory_store: 268435456',
+    ...cipherLines(options.storeKey),
     '}',
     accountsConfiguration(options.auth),
     ...(options.extra === undefined ? [] : [options.extra]),
     '',
   ].join('\n');
 }
+
+const STORE_KEY = 'AIOS_NATS_STORE_KEY';
+const STORE_KEY_PREVIOUS = 'AIOS_NATS_STORE_KEY_PREVIOUS';
+
+/** The file of settings names the variables, so that no key lies beside what it protects. */
+const cipherLines = (key: StoreKey | undefined): readonly string[] => (key === undefined ? [] : ['  cipher: "aes"', `  key: $${STORE_KEY}`, ...(key.previous === undefined ? [] : [`  prev_key: $${STORE_KEY_PREVIOUS}`])]);
+
+const storeKeyEnv = (key: StoreKey | undefined): Readonly<Record<string, string>> => (key === undefined ? {} : { [STORE_KEY]: key.current, ...(key.previous === undefined ? {} : { [STORE_KEY_PREVIOUS]: key.previous }) });
 
 /** Data of a home from before there were accounts move into ours; a folder that is there already stays. */
 async function adoptStore(store: string): Promise<void> {
@@ -166,13 +178,14 @@ interface Start {
   readonly parameters: readonly string[];
   readonly ports: Readonly<Record<string, number>>;
   readonly ready: () => Promise<boolean>;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 async function startServer(start: Start): Promise<Omit<RunningServer, 'port'>> {
   const pidFile = join(start.dir, `${start.name}.pid`);
   const logFile = join(start.dir, `${start.name}.log`);
   await stopLeftBehind(pidFile, start);
-  const child = await startChild({ command: start.command, parameters: start.parameters, logFile }).catch((cause: unknown) => {
+  const child = await startChild({ command: start.command, parameters: start.parameters, logFile, ...(start.env === undefined ? {} : { env: start.env }) }).catch((cause: unknown) => {
     throw fail('AIOS_CONFIG_INVALID', `${start.command} cannot be started.`, { cause });
   });
   await writePidFile(pidFile, { pid: child.pid, owner: process.pid, command: basename(start.command), startedAt: Date.now(), ports: { ...start.ports } });

@@ -12,6 +12,7 @@ import { ERRORS, fail, isAiosError, toErrorBody } from '../../contracts/errors.t
 import { approvalLink } from '../cli/shared.ts';
 import { connect } from '../client/client.ts';
 import { readConfig } from '../config.ts';
+import { PRESETS } from '../presets/index.ts';
 import { indexSpace } from '../corpus/index-space.ts';
 import { type Row, runBatch } from './batch.ts';
 import { createProgress, type Progress } from './progress.ts';
@@ -37,6 +38,7 @@ interface Flags {
   readonly split: string;
   readonly inFlight: number;
   readonly anyPorts?: true;
+  readonly preset?: string;
 }
 
 function flagsOf(parameters: readonly string[]): Flags {
@@ -52,12 +54,13 @@ function flagsOf(parameters: readonly string[]): Flags {
     .option('--in-flight <count>', 'tickets in hand at once', count, 12)
     .option('--home <folder>', 'folder of the system (AIOS_HOME, .aios if absent)')
     .option('--any-ports', 'free ports instead of the usual ones')
+    .option('--preset <name>', `how data is protected: ${PRESETS.map(({ name }) => name).join(', ')} (AIOS_PRESET)`)
     .exitOverride();
   return program.parse(parameters as string[], { from: 'user' }).opts<Flags>();
 }
 
 async function main(flags: Flags): Promise<void> {
-  const config = readConfig('start', { ...process.env, ...(flags.home === undefined ? {} : { AIOS_HOME: flags.home }) });
+  const config = readConfig('start', { ...process.env, ...(flags.home === undefined ? {} : { AIOS_HOME: flags.home }), ...(flags.preset === undefined ? {} : { AIOS_PRESET: flags.preset }) });
   const progress = createProgress({ write: (text) => void process.stderr.write(text), terminal: process.stderr.isTTY });
   const work = await workOf(flags, progress);
   await using asked = untilAsked();
@@ -67,7 +70,7 @@ async function main(flags: Flags): Promise<void> {
   await report(rows, firstResultMs, system, flags);
   if (rows.length > 0 && rows.every((row) => row.status === 'failed')) process.exitCode = 1;
   if (flags.once === true || asked.aborted.aborted) return;
-  say(`\nThe system stays up: API ${system.endpoints.api}, Temporal UI ${system.endpoints.temporalUi}. Try "npx aios tasks". Ctrl-C stops everything.`, flags);
+  say(`\nThe system stays up: API ${system.endpoints.api}, Temporal UI ${system.endpoints.temporalUi}${system.endpoints.codec === undefined ? '' : `, sign in to read payloads there: ${system.endpoints.codec}`}. Try "npx aios tasks". Ctrl-C stops everything.`, flags);
   await asked.signal;
 }
 

@@ -11,10 +11,11 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import type { Config } from '../config.ts';
+import { ensureStoreKey } from '../crypto/store-key.ts';
 import { type DevelopmentKeys, ensureApiKeys } from '../http/api-keys.ts';
 import type { CalloutKeys } from '../nats/identities.ts';
 import { prepareAuthority } from './authority.ts';
-import { type Endpoints, pidFileOf, PROCESSES } from './endpoints.ts';
+import { CODEC_PROCESS, type Endpoints, pidFileOf, PROCESSES } from './endpoints.ts';
 import { readPidFile, removePidFile, writePidFile } from './pid-file.ts';
 import { freePort, freePortNear, type NatsServer, startNatsServer, startTemporalServer, type TemporalServer } from './servers.ts';
 import { type Part, type PartView, startSupervisor, type Supervisor } from './supervisor.ts';
@@ -93,21 +94,21 @@ async function holdHome(home: string): Promise<AsyncDisposable> {
   return { [Symbol.asyncDispose]: () => removePidFile(file) };
 }
 
-interface Ports { readonly nats: number; readonly temporal: number; readonly ui: number; readonly http: number }
-const portsSchema = z.object({ nats: z.number(), temporal: z.number(), ui: z.number(), http: z.number() });
+interface Ports { readonly nats: number; readonly temporal: number; readonly ui: number; readonly http: number; readonly codec: number }
+const portsSchema = z.object({ nats: z.number(), temporal: z.number(), ui: z.number(), http: z.number(), codec: z.number().default(0) });
 
 /** The ports of the last start if they are free, so that links stay valid; else the usual ones; else free ones, which is said. */
 async function choosePorts(options: SystemOptions, say: (line: string) => void): Promise<Ports> {
   const { config } = options;
   const file = join(config.home, 'run', 'ports.json');
   const before = portsSchema.safeParse(JSON.parse(await readFile(file, 'utf8').catch(() => '{}')));
-  const usual: Ports = before.success ? before.data : options.anyPorts === true ? { nats: 0, temporal: 0, ui: 0, http: 0 } : { nats: 4222, temporal: 7233, ui: 8233, http: config.http.port };
+  const usual: Ports = before.success ? before.data : options.anyPorts === true ? { nats: 0, temporal: 0, ui: 0, http: 0, codec: 0 } : { nats: 4222, temporal: 7233, ui: 8233, http: config.http.port, codec: config.codec.port };
   const choose = async (name: string, wished: number): Promise<number> => {
     const port = wished === 0 ? await freePort() : await freePortNear(wished);
     if (wished !== 0 && port !== wished) say(`${name}: port ${wished} is taken, using ${port}`);
     return port;
   };
-  const ports = { nats: await choose('nats', usual.nats), temporal: await choose('temporal', usual.temporal), ui: await choose('temporal ui', usual.ui), http: await choose('http api', usual.http) };
+  const ports = { nats: await choose('nats', usual.nats), temporal: await choose('temporal', usual.temporal), ui: await choose('temporal ui', usual.ui), http: await choose('http api', usual.http), codec: config.protection.codecServer ? await choose('codec server', usual.codec) : usual.codec };
   await writeRunFile(config.home, 'ports.json', ports);
   return ports;
 }
@@ -125,9 +126,10 @@ async function startServers(options: SystemOptions, ports: Ports, say: (line: st
   const extra = options.searchAttributes === undefined ? {} : { searchAttributes: options.searchAttributes };
   const natsDir = join(config.home, 'nats');
   const temporalDir = join(config.home, 'temporal');
-  const nats = await revive('nats', say, () => startNatsServer({ ...common, dir: natsDir, port: ports.nats, auth }));
+  const codec = codecUrl(config, ports);
+  const nats = await revive('nats', say, async () => startNatsServer({ ...common, dir: natsDir, port: ports.nats, auth, ...(config.protection.storeCipher ? { storeKey: await ensureStoreKey(config) } : {}) }));
   try {
-    const temporal = await revive('temporal', say, () => startTemporalServer({ ...common, ...extra, dir: temporalDir, port: ports.temporal, uiPort: ports.ui }));
+    const temporal = await revive('temporal', say, () => startTemporalServer({ ...common, ...extra, ...(codec === undefined ? {} : { codecEndpoint: codec }), dir: temporalDir, port: ports.temporal, uiPort: ports.ui }));
     return [nats, temporal];
   } catch (error) {
     await nats[Symbol.asyncDispose]();
@@ -162,8 +164,11 @@ async function revive<T extends NatsServer | TemporalServer>(name: string, say: 
 }
 
 function endpointsOf(config: Config, nats: NatsServer, temporal: TemporalServer, ports: Ports): Endpoints {
-  return { natsUrl: nats.url, temporalAddress: temporal.address, temporalUi: temporal.uiUrl, namespace: config.namespace, api: `http://${config.http.host}:${ports.http}` };
+  const codec = codecUrl(config, ports);
+  return { natsUrl: nats.url, temporalAddress: temporal.address, temporalUi: temporal.uiUrl, namespace: config.namespace, api: `http://${config.http.host}:${ports.http}`, ...(codec === undefined ? {} : { codec }) };
 }
+
+const codecUrl = (config: Config, ports: Ports): string | undefined => (config.protection.codecServer ? `http://${config.http.host}:${ports.codec}` : undefined);
 
 /**
  * The environment by which a process of this home finds everything; the names are those of infra/config.ts.
@@ -180,14 +185,20 @@ export function environmentOf(config: Config, endpoints: Endpoints): Record<stri
     AIOS_HTTP_HOST: config.http.host,
     AIOS_HTTP_PORT: new URL(endpoints.api).port,
     AIOS_LOG_LEVEL: config.logLevel,
+    AIOS_PRESET: config.protection.name,
+    AIOS_PAYLOAD_CODEC: String(config.protection.payloadCodec),
+    AIOS_PROVEN_APPROVERS: String(config.protection.provenApproversOnly),
+    ...(endpoints.codec === undefined ? {} : { AIOS_CODEC_PORT: new URL(endpoints.codec).port }),
     NODE_COMPILE_CACHE: join(config.cacheDir, 'compile'),
   };
 }
 
 function partsOf(options: SystemOptions, endpoints: Endpoints): readonly Part[] {
   const env = { ...environmentOf(options.config, endpoints), ...options.env };
-  return (options.processes ?? PROCESSES).map((name) => ({ name, command: process.execPath, parameters: [...nodeFlags(), processFile(name)], env: { ...env, AIOS_NAME: `${name}-1` } }));
+  return (options.processes ?? processesOf(options.config)).map((name) => ({ name, command: process.execPath, parameters: [...nodeFlags(), processFile(name)], env: { ...env, AIOS_NAME: `${name}-1` } }));
 }
+
+const processesOf = ({ protection }: Config): readonly string[] => (protection.codecServer ? [...PROCESSES, CODEC_PROCESS] : PROCESSES);
 
 const extension = extname(fileURLToPath(import.meta.url));
 

@@ -18,6 +18,7 @@ import { PRINCIPAL_MEMO } from '../../contracts/governed.ts';
 import { TASK_QUEUE } from '../../contracts/task.ts';
 import { type Client, connect } from '../client/client.ts';
 import { type Config, readConfig } from '../config.ts';
+import { ensureStoreKey } from '../crypto/store-key.ts';
 import { publishPolicies } from '../dev/publish.ts';
 import { freePortNear, startNatsServer, startTemporalServer } from '../dev/servers.ts';
 import { type DevelopmentKeys, ensureApiKeys } from '../http/api-keys.ts';
@@ -25,10 +26,11 @@ import { connectPorts } from '../nats/index.ts';
 import { startAgentHost } from '../processes/agents.ts';
 import { startBrain } from '../processes/brain.ts';
 import { startBridgeProcess } from '../processes/bridge.ts';
+import { startCodecProcess } from '../processes/codec.ts';
 import { startGateway } from '../processes/gateway.ts';
+import { connectionOf } from '../processes/connection.ts';
 import { startModelWorker } from '../processes/model-worker.ts';
 import { createTelemetry } from '../telemetry/index.ts';
-import { connectionOf } from '../processes/connection.ts';
 import { connectTemporal } from '../temporal/connect.ts';
 import { openDataConverter } from '../temporal/converter.ts';
 
@@ -83,6 +85,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const ports = opening.use(await connectPorts(connectionOf(config, telemetry, true)));
   const temporal = opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger, dataConverter: await openDataConverter(config) }));
   const keys = await ensureApiKeys(config);
+  if (config.protection.codecServer) opening.use(await startCodecProcess(config, { telemetry }));
   const registry = createRegistry(options.agents, gatewayCapabilities);
   await publishPolicies({ config, ports, dir: pathOf(options.policies), capabilities: registry.list(), now: clock.now(), ...(options.groups === undefined ? {} : { groups: options.groups }) });
   const shared = { telemetry, ports, temporal };
@@ -113,10 +116,11 @@ async function configWithServers(options: HostOptions, opening: AsyncDisposableS
   const home = resolve(options.home ?? process.env['AIOS_HOME'] ?? '.aios');
   const base = readConfig('host', { ...process.env, AIOS_HOME: home, AIOS_LOG_LEVEL: process.env['AIOS_LOG_LEVEL'] ?? 'error' });
   const progress = options.onProgress === undefined ? {} : { onProgress: options.onProgress };
-  const nats = options.natsUrl === undefined ? opening.use(await startNatsServer({ dir: join(home, 'nats'), config: base, ...progress })) : { url: options.natsUrl };
-  const temporal = options.temporalAddress === undefined ? opening.use(await startTemporalServer({ dir: join(home, 'temporal'), config: base, ...progress })) : { address: options.temporalAddress, uiUrl: base.temporalUi };
+  const codec = { ...base.codec, port: await freePortNear(base.codec.port) };
+  const nats = options.natsUrl === undefined ? opening.use(await startNatsServer({ dir: join(home, 'nats'), config: base, ...progress, ...(base.protection.storeCipher ? { storeKey: await ensureStoreKey(base) } : {}) })) : { url: options.natsUrl };
+  const temporal = options.temporalAddress === undefined ? opening.use(await startTemporalServer({ dir: join(home, 'temporal'), config: base, ...progress, ...(base.protection.codecServer ? { codecEndpoint: `http://${base.http.host}:${codec.port}` } : {}) })) : { address: options.temporalAddress, uiUrl: base.temporalUi };
   const port = await freePortNear(base.http.port);
-  return Object.freeze({ ...base, natsUrl: nats.url, temporalAddress: temporal.address, temporalUi: temporal.uiUrl, http: { host: base.http.host, port } });
+  return Object.freeze({ ...base, natsUrl: nats.url, temporalAddress: temporal.address, temporalUi: temporal.uiUrl, http: { host: base.http.host, port }, codec });
 }
 
 /** Only what an agent names decides whether models and retrieval are started. */

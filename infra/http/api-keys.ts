@@ -56,8 +56,8 @@ export const hashKey = (key: string): string => createHash('sha256').update(key)
  */
 const DEVELOPMENT = {
   helpdesk: { type: 'service', tenant: 'demo', roles: ['service'] },
-  ana: { type: 'user', tenant: 'demo', roles: ['support-lead', 'operator'] },
-  ben: { type: 'user', tenant: 'demo', roles: ['support-lead', 'finance-lead'] },
+  ana: { type: 'user', tenant: 'demo', roles: ['support-lead', 'operator', 'payload-reader'] },
+  ben: { type: 'user', tenant: 'demo', roles: ['support-lead', 'finance-lead', 'payload-reader'] },
 } as const;
 export type DevelopmentPrincipal = keyof typeof DEVELOPMENT;
 export type DevelopmentKeys = Readonly<Record<DevelopmentPrincipal, string>>;
@@ -68,17 +68,23 @@ export const keyFileOf = (home: string, principal: string): string => join(home,
 /** Makes the keys of a development home where they are missing; each key itself goes to a file that only its owner reads. */
 export async function ensureApiKeys(config: Pick<Config, 'home' | 'apiKeysFile'>): Promise<DevelopmentKeys> {
   const entries = existsSync(config.apiKeysFile) ? [...parseKeys(await readFile(config.apiKeysFile, 'utf8'), config.apiKeysFile)] : [];
-  const before = entries.length;
+  let changed = false;
   const keys: Record<string, string> = {};
   for (const principal of DEVELOPMENT_PRINCIPALS) {
     const file = keyFileOf(config.home, principal);
     const kept = existsSync(file) ? (await readFile(file, 'utf8')).trim() : undefined;
     const key = kept ?? `aios_${randomBytes(24).toString('base64url')}`;
     if (kept === undefined) await writeSecret(file, `${key}\n`);
-    if (!entries.some((entry) => entry.sha256 === hashKey(key))) entries.push({ sha256: hashKey(key), principal, ...DEVELOPMENT[principal], roles: [...DEVELOPMENT[principal].roles] });
+    const roles: string[] = [...DEVELOPMENT[principal].roles];
+    const at = entries.findIndex((entry) => entry.sha256 === hashKey(key));
+    const entry = entries[at];
+    // A home from before a role existed gets it; a role that was added by hand stays.
+    if (entry === undefined) entries.push({ sha256: hashKey(key), principal, ...DEVELOPMENT[principal], roles });
+    else entries[at] = { ...entry, roles: [...new Set([...entry.roles, ...roles])] };
+    changed ||= entry === undefined || entries[at]?.roles.length !== entry.roles.length;
     keys[principal] = key;
   }
-  if (entries.length > before) await writeSecret(config.apiKeysFile, `${JSON.stringify(entries, null, 2)}\n`);
+  if (changed) await writeSecret(config.apiKeysFile, `${JSON.stringify(entries, null, 2)}\n`);
   return keys as DevelopmentKeys;
 }
 

@@ -149,7 +149,7 @@ async function signIn(c: Call, options: CodecServerOptions, sessions: Sessions):
 function page(c: Call, reader: string | undefined, { origins }: CodecServerOptions, problem?: string, status: ContentfulStatusCode = 200): Response {
   c.header('Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'");
   c.header('Cache-Control', 'no-store');
-  return c.html(signInPage({ reader, ui: origins[0], problem }), status);
+  return c.html(signInPage({ reader, endpoint: new URL(c.req.url).origin, ui: origins[0], problem }), status);
 }
 
 async function payloadsOf(c: Call): Promise<readonly SealedPayload[]> {

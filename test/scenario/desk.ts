@@ -52,13 +52,13 @@ const POLL_MS = 10;
 const ARTIFACTS = fileURLToPath(new URL('../../test-artifacts/', import.meta.url));
 const SHIPPED = fileURLToPath(new URL('../../data/support/', import.meta.url));
 
-/** `name` is the folder of test-artifacts/ that keeps the logs of the processes. */
-export async function startDesk(name: string, env: Readonly<Record<string, string>> = {}): Promise<Desk> {
+/** `name` is the folder of test-artifacts/ that keeps the logs of the processes; `env` is for them, `settings` for the whole system. */
+export async function startDesk(name: string, env: Readonly<Record<string, string>> = {}, settings: Readonly<Record<string, string>> = {}): Promise<Desk> {
   await using opening = new AsyncDisposableStack();
   const home = await mkdtemp(join(tmpdir(), 'aios-scenario-'));
   opening.defer(() => rm(home, { recursive: true, force: true, maxRetries: 5 }));
   opening.defer(() => cp(join(home, 'logs'), join(ARTIFACTS, name), { recursive: true, force: true }));
-  const config = readConfig('scenario', { ...process.env, AIOS_HOME: home, AIOS_LOG_LEVEL: 'debug' });
+  const config = readConfig('scenario', { ...process.env, AIOS_HOME: home, AIOS_LOG_LEVEL: 'debug', ...settings });
   const frozen = new Set<number>();
   const system = opening.use(await runSystem({ config, anyPorts: true, env }));
   opening.defer(() => frozen.forEach((pid) => signal(pid, 'SIGCONT')));
