@@ -75,6 +75,7 @@ export const ERRORS = {
   AIOS_FENCED: entry(409, 'never', 'system', 'The lease of this partition belongs to another host.', 'The new owner serves the message.'),
   AIOS_MAILBOX_FULL: entry(429, 'later', 'system', 'The mailbox of this agent is full.', 'Wait for the time given in retryAfterMs.'),
   AIOS_AGENT_FAULT: entry(500, 'again', 'system', 'The agent failed while it handled the message.', 'It was restarted; see the dead letters if it happens again.'),
+  AIOS_QUARANTINED: entry(500, 'never', 'system', 'The agent failed every time it handled the message, which is kept as a dead letter.', 'A person decides: try again, discard it, or write the answer.'),
   AIOS_AGENT_UNKNOWN: entry(404, 'never', 'caller', 'No agent of this kind is deployed.', 'Add the agent to agents/index.ts.'),
   AIOS_DISCONNECTED: entry(503, 'later', 'system', 'The message server is not connected.', 'The client reconnects by itself.'),
   AIOS_SERVER_TOO_OLD: entry(500, 'never', 'operator', 'The server is older than this engine supports.', 'Install the version the message names.'),

@@ -24,6 +24,10 @@ export function humanApproval(slice: PolicySlice): Approval {
   return { approvers: first?.[0] ?? OPERATORS, ...terms };
 }
 
+/** Stands for a policy in the verdict on a task whose message was quarantined and which no lower rung could save. */
+export const QUARANTINE = 'ladder:quarantine';
+export const QUARANTINE_REASON = 'The agent broke every time it handled this task, and its message is a dead letter. "approve" tries again, "reject" discards it, "answer" is your own answer.';
+
 /** Share of the task's budget that one attempt on a rung reserves, in percent: a rung that calls no model reserves nothing, so it stays possible when the money is gone. */
 export const RUNG_SHARE_PERCENT: Readonly<Record<Rung, number>> = { model: 100, small: 25, cache: 10, script: 0, human: 0 };
 

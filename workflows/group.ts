@@ -12,7 +12,7 @@ import type { Receipt } from '../contracts/receipt.ts';
 import type { ApprovalResult, Approved, HumanDecision, MemberOutcome, ResumePoint, TaskMember } from '../contracts/task.ts';
 import type { Action, Facts, PolicyRequest, Verdict } from '../contracts/verdict.ts';
 import { decide } from '../policies/evaluate.ts';
-import { humanApproval } from '../policies/ladder.ts';
+import { humanApproval, QUARANTINE, QUARANTINE_REASON } from '../policies/ladder.ts';
 
 export type Escalation = Extract<Verdict, { kind: 'escalate' }>;
 export type Ending = SettleMember['state'];
@@ -93,7 +93,7 @@ function admitted(scene: Scene, run: Run): Run {
 
 /** Work may go out on this rung, or the next one is tried. */
 export function dispatchable(scene: Scene, run: Run): Run {
-  if (run.rung === 'human') return { ...run, next: { at: 'approval', verdict: humanVerdict(scene, 'The ladder ended: a person answers.') } };
+  if (run.rung === 'human') return { ...run, next: { at: 'approval', verdict: quarantined(run) === undefined ? humanVerdict(scene, 'The ladder ended: a person answers.') : quarantineVerdict(scene) } };
   if (run.member.deadline <= scene.now) return end(run, 'failed', errorOf('AIOS_DEADLINE_EXCEEDED'));
   const verdict = decide(scene.slice, request(scene, run, 'dispatch'));
   const seen = noted(run, verdict);
@@ -163,6 +163,7 @@ export function decided(scene: Scene, run: Run, approved: Approved, checked: Rec
   if (checked === undefined) return end(heard, 'failed', errorOf('AIOS_INTERNAL'));
   if (checked.error !== undefined) return end(heard, 'refused', checked.error);
   if (stripped(approval, checked)) return end(heard, 'refused', errorOf('AIOS_APPROVAL_UNAUTHORISED', 'An approver lost the right to decide during the pause.'));
+  if (approval.outcome === 'approved' && isQuarantine(run)) return triedAgain(scene, heard);
   const approvedRun: Run = { ...heard, approved: true, approvals: [...(run.approvals ?? []), approved], ...(checked.mandate === undefined ? {} : { mandate: checked.mandate }) };
   if (approval.outcome === 'answered') return rewritten(scene, approvedRun, approval, checked);
   return run.outcome?.status === 'done' ? recommitted(scene, approvedRun, checked) : dispatchable(scene, { ...approvedRun, member: afresh(run.member, scene.now) });
@@ -174,6 +175,20 @@ function expired(scene: Scene, run: Run, rung: Rung | undefined): Run {
   if (rung === undefined || rung === 'human' || ladder.indexOf(rung) <= ladder.indexOf(run.rung)) return end(run, 'refused', errorOf('AIOS_APPROVAL_EXPIRED'));
   return descend(scene, { ...run, member: afresh(run.member, scene.now) }, 'AIOS_APPROVAL_EXPIRED', rung);
 }
+
+/** A person let the agent try again: that says nothing about what it will answer, so the outcome is judged like any other. The attempt is a new one, and so is its message. */
+function triedAgain(scene: Scene, run: Run): Run {
+  const { outcome: _gone, ...kept } = run;
+  return dispatchable(scene, { ...kept, rung: quarantined(run) ?? run.rung, member: afresh(run.member, scene.now) });
+}
+
+/** The highest rung on which the agent broke; the tries after it are in `degraded` too. */
+function quarantined(run: Run): Rung | undefined {
+  const mark = ':AIOS_QUARANTINED' satisfies `:${ErrorCode}`;
+  return run.degraded.find((step) => step.endsWith(mark))?.slice(0, -mark.length) as Rung | undefined;
+}
+
+const isQuarantine = (run: Run): boolean => run.next.at === 'approval' && run.next.verdict.deciding.includes(QUARANTINE);
 
 /** The clock of the machine's work does not run while a person thinks: what was allowed at the start is allowed again. */
 const afresh = (member: TaskMember, now: number): TaskMember => ({ ...member, deadline: now + Math.max(1_000, member.deadline - member.acceptedAt) });
@@ -276,6 +291,11 @@ const refusal = (verdict: Extract<Verdict, { kind: 'deny' }>): ErrorBody => erro
 
 function humanVerdict(scene: Scene, reason: string): Escalation {
   return { kind: 'escalate', action: 'commit', bundle: scene.slice.bundle, deciding: ['ladder:human'], erroring: [], approval: humanApproval(scene.slice), reason };
+}
+
+/** Asked before another dispatch, not before a commit: there is nothing to commit, and trying again is a choice. */
+function quarantineVerdict(scene: Scene): Escalation {
+  return { ...humanVerdict(scene, QUARANTINE_REASON), action: 'dispatch', deciding: [QUARANTINE] };
 }
 
 /** Neutral values stand for what an outcome did not say, so that no policy errs on an absent fact; scores have none, and a policy that asks for one refuses. */

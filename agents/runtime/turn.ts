@@ -119,7 +119,7 @@ function holdTenure(tenure: Tenure): void {
 async function decide(host: TurnPorts, turn: Turn, record: TurnRecord): Promise<Plan> {
   const { cell, envelope, delivery } = turn;
   const now = host.clock.now();
-  if (delivery.attempt > host.limits.deliveriesMax) return give(turn, fail('AIOS_AGENT_FAULT', `delivered ${delivery.attempt} times.`), 'max-deliveries');
+  if (delivery.attempt > host.limits.deliveriesMax) return give(turn, fail('AIOS_QUARANTINED', `Delivered ${delivery.attempt} times.`), 'max-deliveries');
   if (now >= envelope.deadline) return give(turn, fail('AIOS_DEADLINE_EXCEEDED'), 'expired');
   if (now < cell.stoppedUntil) return stopped(turn, cell.stoppedUntil - now);
   const target = targetOf(turn);
@@ -264,7 +264,7 @@ function afterFault(host: TurnPorts, turn: Turn, thrown: unknown, facts: TurnFac
   const delayMs = backoffMs(supervision, faults, host.random.next());
   if (!poison && !gaveUp && host.clock.now() + delayMs < envelope.deadline) return { kind: 'retry', delayMs };
   cell.faults.delete(envelope.id);
-  return giveGathered(turn, toErrorBody(fail('AIOS_AGENT_FAULT', `after ${faults} tries.`)), facts, 'poison');
+  return giveGathered(turn, toErrorBody(fail('AIOS_QUARANTINED', `After ${faults} tries.`)), facts, 'poison');
 }
 
 /** `resume` keeps what the agent has in memory; everything else makes it load its state again. */
@@ -381,7 +381,7 @@ async function conclude(host: TurnPorts, turn: Turn, entry: DoneEntry): Promise<
 
 function codeOf({ outcome, letter }: DoneEntry): string {
   const answer = outcome === undefined ? undefined : outcomeOf(outcome);
-  return answer?.status === 'failed' ? answer.error.code : letter === 'expired' ? 'AIOS_DEADLINE_EXCEEDED' : 'AIOS_AGENT_FAULT';
+  return answer?.status === 'failed' ? answer.error.code : letter === 'expired' ? 'AIOS_DEADLINE_EXCEEDED' : 'AIOS_QUARANTINED';
 }
 
 /** Asked again after the record let the outcome go. Gone from the stream too, the asker is told so rather than left to wait. */

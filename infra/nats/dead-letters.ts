@@ -88,7 +88,7 @@ export function closeMaxDeliveries(link: NatsLink, { deadLetters, blobs, publish
       const data = claim === '' ? stuck.data : await blobs.get(claim);
       const envelope = tryParse(envelopeSchema, data);
       await deadLetters.add({
-        tenant: tenantOf(stuck.subject) ?? 'sys', reason: 'max-deliveries', code: 'AIOS_AGENT_FAULT', subject: stuck.subject, attempts: deliveries, data: Buffer.from(data).toString('base64'),
+        tenant: tenantOf(stuck.subject) ?? 'sys', reason: 'max-deliveries', code: 'AIOS_QUARANTINED', subject: stuck.subject, attempts: deliveries, data: Buffer.from(data).toString('base64'),
         ...(envelope === undefined ? {} : { task: envelope.task, ...(envelope.trace === undefined ? {} : { trace: envelope.trace.traceparent }) }),
       });
       if (envelope !== undefined && envelope.tenant === tenantOf(stuck.subject)) await publishOutcome(failedOutcome(envelope));
@@ -108,7 +108,7 @@ function tryParse<T>(schema: z.ZodType<T>, data: Uint8Array): T | undefined {
   }
 }
 
-const failedOutcome = ({ id, task, tenant }: Envelope): Outcome => ({ v: 1, status: 'failed', id, task, tenant, error: { code: 'AIOS_AGENT_FAULT', message: ERRORS.AIOS_AGENT_FAULT.message }, receipts: [], costMicroUsd: 0 });
+const failedOutcome = ({ id, task, tenant }: Envelope): Outcome => ({ v: 1, status: 'failed', id, task, tenant, error: { code: 'AIOS_QUARANTINED', message: ERRORS.AIOS_QUARANTINED.message }, receipts: [], costMicroUsd: 0 });
 
 async function toLetter(blobs: Blobs, message: StoredMessage): Promise<DeadLetter> {
   const claim = message.header(CLAIM_HEADER);

@@ -74,7 +74,7 @@ export function createKit(options: KitOptions = {}): Kit {
   const random = createSeededRandom(options.seed ?? 1);
   const letters = createLetterServer(clock, random);
   const mailboxes = createMailboxServer(clock, random, { ...MAILBOX_DEFAULTS, ...options.mailboxes }, {
-    onMaxDeliveries: ({ subject, data, attempts }) => letters.add({ tenant: subject.split('.')[2] ?? 'unknown', reason: 'max-deliveries', code: 'AIOS_AGENT_FAULT', subject, attempts, data: toBase64(data) }),
+    onMaxDeliveries: ({ subject, data, attempts }) => letters.add({ tenant: subject.split('.')[2] ?? 'unknown', reason: 'max-deliveries', code: 'AIOS_QUARANTINED', subject, attempts, data: toBase64(data) }),
   });
   const servers: KitServers = { bus: createBusServer(random), mailboxes, topics: createTopicServer(clock, random, { ...MAILBOX_DEFAULTS, ...options.mailboxes }), state: createStateServer(options.onAppend), leases: createLeaseServer(clock), keys: createKeyServer(), outcomes: createOutcomeServer(), letters };
   const connect = (link: Link = directLink(clock), own: Random = random): KitPorts => portsOver(servers, link, own);

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Decision, GovernedInput, GroupResult, TaskResult } from '../../contracts/task.ts';
-import { calls, startLine, type Line } from './line.ts';
+import { calls, healed, startLine, type Line } from './line.ts';
 
 let line: Line;
 beforeAll(async () => {
@@ -141,6 +141,36 @@ test('ladder - a failing agent goes down to the script and then to a person, nev
   expect(await decide(entry.taskId, { decision: 'answer', by: 'olga', text: 'a person wrote this' })).toMatchObject({ accepted: true });
   const result = await finished(entry.taskId);
   expect(result).toMatchObject({ state: 'refused', degraded: ['model:AIOS_MODEL_UNAVAILABLE', 'script:AIOS_MODEL_UNAVAILABLE'], error: { code: 'AIOS_APPROVAL_MALFORMED' } });
+});
+
+test('quarantine - a task that breaks its agent every time reaches a person, who lets it be tried again under a new message', async () => {
+  const { entry } = await line.brain.tasks.start(line.request('poison one', { mode: 'poison' }));
+  const waiting = await waitFor(entry.taskId);
+  expect(waiting).toMatchObject({ approvers: 'operators', quorum: 1 });
+  expect(waiting.card).toContain('tries again');
+  expect(JSON.parse(waiting.json)).toMatchObject({ decision: 'approve' });
+  const letters = (await line.ports.deadLetters.list({ tenant: 'demo', limit: 100 })).filter(({ task }) => task === entry.taskId);
+  expect(letters.map(({ reason, code }) => `${reason} ${code}`)).toEqual(['poison AIOS_QUARANTINED', 'poison AIOS_QUARANTINED']);
+  expect(calls.get('poison one')).toBe(6);
+  healed.add('poison one');
+  expect(await decide(entry.taskId, { decision: 'approve', by: 'olga' })).toMatchObject({ accepted: true });
+  const result = await finished(entry.taskId);
+  expect(result).toMatchObject({ state: 'done', rung: 'model', output: { text: 'model: poison one' }, degraded: ['model:AIOS_QUARANTINED', 'script:AIOS_QUARANTINED'], human: { decision: 'approve', by: 'olga' } });
+  expect(calls.get('poison one')).toBe(7);
+});
+
+test('quarantine - one that breaks again comes back to the person, who discards it; another is answered by hand', async () => {
+  const [again, byHand] = await Promise.all(['poison two', 'poison three'].map((text) => line.brain.tasks.start({ ...line.request(text, { mode: 'poison' }), capability: 'line.other' })));
+  const [againId, byHandId] = [again?.entry.taskId ?? '', byHand?.entry.taskId ?? ''];
+  const first = await waitFor(againId);
+  expect(await decide(againId, { decision: 'approve', by: 'olga' })).toMatchObject({ accepted: true });
+  for (let i = 0; i < 400 && (await line.brain.tasks.view('demo', againId)).waiting?.workflowId !== `${first.workflowId}.2`; i++) await pause(50);
+  expect(calls.get('poison two')).toBe(6);
+  expect(await decide(againId, { decision: 'reject', by: 'olga', reason: 'not worth it' })).toMatchObject({ accepted: true });
+  expect(await finished(againId)).toMatchObject({ state: 'refused', error: { code: 'AIOS_APPROVAL_REFUSED' } });
+  await waitFor(byHandId);
+  expect(await decide(byHandId, { decision: 'answer', by: 'olga', text: 'written by a person' })).toMatchObject({ accepted: true });
+  expect(await finished(byHandId)).toMatchObject({ state: 'done', output: { text: 'written by a person' } });
 });
 
 test('key - the same key twice in one group starts one task, and another input under it is refused', async () => {

@@ -27,7 +27,7 @@ import { startBridgeProcess } from '../../infra/processes/bridge.ts';
 import { SEARCH_ATTRIBUTES } from '../../infra/temporal/bootstrap.ts';
 import { startTestNats, type TestServer } from './nats-server.ts';
 
-const input = z.strictObject({ text: z.string().max(4_000), mode: z.enum(['fast', 'slow', 'fail', 'malformed', 'unsure', 'refund', 'forbidden', 'never', 'hasty']).default('fast'), ms: z.number().int().min(0).max(60_000).default(0), amount: z.number().int().min(0).default(0) });
+const input = z.strictObject({ text: z.string().max(4_000), mode: z.enum(['fast', 'slow', 'fail', 'malformed', 'unsure', 'refund', 'forbidden', 'never', 'hasty', 'poison']).default('fast'), ms: z.number().int().min(0).max(60_000).default(0), amount: z.number().int().min(0).default(0) });
 const output = z.strictObject({ text: z.string(), confidence: z.number().min(0).max(1) });
 
 export const work = defineCapability('line.work', {
@@ -36,7 +36,7 @@ export const work = defineCapability('line.work', {
   summary: () => 'A piece of work',
 });
 /** As `line.work`, with one rung and nobody below it but a person. */
-export const other = defineCapability('line.other', { input, output, dataClass: 'internal', budget: { latencyMsMax: 4_000, microUsdMax: 1_000 }, ladder: ['model'], facts: work.facts });
+export const other = defineCapability('line.other', { input, output, dataClass: 'internal', budget: { latencyMsMax: 4_000, microUsdMax: 1_000 }, ladder: ['model'], facts: work.facts, answered: ({ text }) => ({ text, confidence: 1 }) });
 
 const POLICIES = `
 @id("everybody") permit (principal, action, resource);
@@ -51,18 +51,22 @@ forbid (principal, action == Action::"commit", resource) when { context has hast
 
 export const GROUPS = { desk: ['ana', 'ben'], billing: ['ana', 'ben', 'cem'], nobody: ['zoe'], operators: ['olga'] };
 
-export const crowd = defineAgent('crowd')
+export const crowd = defineAgent('crowd', { supervise: { restartsMax: 100 } })
   .handle(work, behave)
   .handle(other, behave);
 
 /** Calls of the agent by text, so that a test sees how often work was really done. */
 export const calls = new Map<string, number>();
 
+/** Texts that do not break the agent any more although their mode says so. */
+export const healed = new Set<string>();
+
 async function behave(asked: z.infer<typeof input>, ctx: { readonly rung: string; readonly signal: AbortSignal; propose(effect: ProposedEffect): void; readonly task: string }): Promise<z.infer<typeof output>> {
   calls.set(asked.text, (calls.get(asked.text) ?? 0) + 1);
   if (asked.ms > 0) await new Promise((resolve) => { setTimeout(resolve, asked.ms); });
   if (asked.mode === 'never') await new Promise((resolve) => { ctx.signal.addEventListener('abort', resolve); });
   if (asked.mode === 'fail') throw fail('AIOS_MODEL_UNAVAILABLE', 'as asked');
+  if (asked.mode === 'poison' && !healed.has(asked.text)) throw new TypeError('as asked');
   if (asked.mode === 'malformed') return { text: 7 } as never;
   if (asked.mode === 'refund') ctx.propose({ kind: 'refund', key: `refund-${ctx.task}`, amountMicroUsd: asked.amount, params: { payment: 'p-1' } });
   if (asked.mode === 'forbidden') ctx.propose({ kind: 'wipe', key: `wipe-${ctx.task}`, amountMicroUsd: 0, params: {} });

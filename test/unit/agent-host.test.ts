@@ -98,10 +98,10 @@ describe('agent host', () => {
     });
     const escalated: string[] = [];
     await using w = await world([broken], { onEscalation: (agent) => escalated.push(agent) });
-    expect(failedWith(await w.run(w.kit.dispatch('broken', shared(w.kit, 1))))).toBe('AIOS_AGENT_FAULT');
+    expect(failedWith(await w.run(w.kit.dispatch('broken', shared(w.kit, 1))))).toBe('AIOS_QUARANTINED');
     expect(tries).toBe(3);
     const [letter] = [...w.kit.servers.letters.letters.values()];
-    expect(letter).toMatchObject({ reason: 'poison', code: 'AIOS_AGENT_FAULT', tenant: 'acme' });
+    expect(letter).toMatchObject({ reason: 'poison', code: 'AIOS_QUARANTINED', tenant: 'acme' });
     expect(escalated).toEqual(['broken']);
   });
 
