@@ -4,6 +4,7 @@
 // no lone surrogates and no number that JSON could not carry.
 
 import type { z } from 'zod';
+import { acceptorOf } from './accept.ts';
 import { fail } from './errors.ts';
 
 export const MESSAGE_BYTES_MAX = 256 * 1024;
@@ -13,7 +14,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** @throws AIOS_INPUT_TOO_LARGE, AIOS_INPUT_NOT_UTF8, AIOS_INPUT_TOO_DEEP, AIOS_INPUT_NOT_JSON, AIOS_INPUT_INVALID */
 export function parseBytes<T>(schema: z.ZodType<T>, bytes: Uint8Array, bytesMax = MESSAGE_BYTES_MAX): T {
-  return parseValue(schema, parseJson(decodeText(bytes, bytesMax)));
+  return parseFresh(schema, parseJson(decodeText(bytes, bytesMax)));
 }
 
 export function decodeText(bytes: Uint8Array, bytesMax = MESSAGE_BYTES_MAX): string {
@@ -41,6 +42,11 @@ export function parseValue<T>(schema: z.ZodType<T>, value: unknown): T {
   const issue = result.error.issues[0];
   const where = issue === undefined || issue.path.length === 0 ? 'the input' : issue.path.map(String).join('.');
   throw fail('AIOS_INPUT_INVALID', `${where}: ${issue?.message ?? 'invalid'}`);
+}
+
+/** `parseValue` for JSON data that nobody else holds: what the schema would only copy is returned as it is. */
+export function parseFresh<T>(schema: z.ZodType<T>, value: unknown): T {
+  return acceptorOf(schema)?.(value) === true ? (value as T) : parseValue(schema, value);
 }
 
 /** The deepest nesting of brackets outside strings; stops counting one past the cap. Strings are jumped over: most of a message is one. */

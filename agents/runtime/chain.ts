@@ -7,7 +7,7 @@ import type { CapabilityTraits } from '../../contracts/capability.ts';
 import { isAiosError } from '../../contracts/errors.ts';
 import type { VerifiedMandate } from '../../contracts/mandate.ts';
 import type { Envelope, Trace } from '../../contracts/message.ts';
-import type { Clock, Metrics, Tracer } from '../../contracts/ports.ts';
+import type { Clock, Labels, Metrics, Tracer } from '../../contracts/ports.ts';
 
 /** `turn`: a message of a mailbox; `serve`: an ephemeral ask answered here; `ask`: one this host sends. */
 export interface Call {
@@ -24,13 +24,16 @@ export interface Call {
 export type Interceptor = (call: Call, next: () => Promise<unknown>) => Promise<unknown>;
 export type Chain = (call: Call, work: () => Promise<unknown>) => Promise<unknown>;
 
+/** Composed once, innermost first. What throws before it answers a promise refuses the call as well. */
 export function composeChain(interceptors: readonly Interceptor[]): Chain {
+  const innermost: Chain = (_call, work) => work();
+  const chain = interceptors.reduceRight<Chain>((inner, interceptor) => (call, work) => interceptor(call, () => inner(call, work)), innermost);
   return (call, work) => {
-    const step = (index: number): Promise<unknown> => {
-      const interceptor = interceptors[index];
-      return interceptor === undefined ? work() : interceptor(call, () => step(index + 1));
-    };
-    return step(0);
+    try {
+      return chain(call, work);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
   };
 }
 
@@ -45,9 +48,10 @@ export function tracing(tracer: Tracer): Interceptor {
 }
 
 export function metering(metrics: Metrics, clock: Clock): Interceptor {
+  const labelsOf = createLabels();
   return async (call, next) => {
     const started = clock.monotonic();
-    const labels = { kind: call.kind, agent: call.agent, capability: call.envelope.capability };
+    const labels = labelsOf(call.kind, call.agent, call.envelope.capability);
     try {
       return await next();
     } catch (error) {
@@ -56,5 +60,19 @@ export function metering(metrics: Metrics, clock: Clock): Interceptor {
     } finally {
       metrics.observe('aios_agent_call_ms', clock.monotonic() - started, labels);
     }
+  };
+}
+
+const LABELS_MAX = 1_024;
+/** One frozen object for each series, which is how metrics recognise it again. Past the bound each call has its own. */
+function createLabels(): (kind: Call['kind'], agent: string, capability: string) => Labels {
+  const known = new Map<string, Labels>();
+  return (kind, agent, capability) => {
+    const key = `${kind} ${agent} ${capability}`;
+    const found = known.get(key);
+    if (found !== undefined) return found;
+    const made = { kind, agent, capability };
+    if (known.size < LABELS_MAX) known.set(key, Object.freeze(made));
+    return made;
   };
 }

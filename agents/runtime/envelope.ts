@@ -5,14 +5,14 @@
 import type { MailboxAddress } from '../../contracts/address.ts';
 import { fail } from '../../contracts/errors.ts';
 import { type Envelope, envelopeSchema } from '../../contracts/message.ts';
-import { decodeText, parseJson, parseValue } from '../../contracts/parse.ts';
+import { decodeText, parseFresh, parseJson } from '../../contracts/parse.ts';
 
 /** @throws AIOS_INPUT_*, AIOS_VERSION_UNKNOWN */
 export function parseEnvelope(data: Uint8Array): Envelope {
   const value = parseJson(decodeText(data));
   const version = (value as { v?: unknown } | null)?.v;
   if (typeof version === 'number' && version !== 1) throw fail('AIOS_VERSION_UNKNOWN', `envelope version ${version}`);
-  return parseValue(envelopeSchema, value) as Envelope;
+  return parseFresh(envelopeSchema, value) as Envelope;
 }
 
 /** @throws AIOS_TENANT_MISMATCH, AIOS_INPUT_INVALID */

@@ -122,24 +122,40 @@ function remembering(check: RawKeyVerifier): RawKeyVerifier {
   };
 }
 
-interface Remembered { readonly verified: VerifiedMandate; epoch: number }
+interface Remembered { readonly key: string; readonly verified: VerifiedMandate; epoch: number }
 interface CacheOptions { readonly clock: Pick<Clock, 'now'>; readonly revocations: Revocations; readonly skewMs: number }
+
+/** Tokens of the last few tasks find their entry by themselves: a digest of a thousand characters costs more than all other checks. */
+const RECENT_MAX = 64;
 
 /** Signatures are checked once per token; time on every call; revocation again whenever its epoch has moved. */
 function createCache(check: (token: MandateToken) => VerifiedMandate, { clock, revocations, skewMs }: CacheOptions): (token: MandateToken) => VerifiedMandate {
   const known = new Map<string, Remembered>();
-  return (token) => {
+  const recent = new Map<MandateToken, Remembered>();
+  const entryOf = (token: MandateToken): Remembered => {
     const key = hash('sha256', token, 'base64url');
-    let entry = known.get(key);
-    if (entry === undefined) {
-      entry = { verified: check(token), epoch: -1 };
-      if (known.size >= CACHE_MAX) known.delete(known.keys().next().value as string);
-      known.set(key, entry);
+    const found = known.get(key);
+    const entry = found ?? { key, verified: check(token), epoch: -1 };
+    if (found === undefined) remember(known, key, entry, CACHE_MAX);
+    remember(recent, token, entry, RECENT_MAX);
+    return entry;
+  };
+  return (token) => {
+    const entry = recent.get(token) ?? entryOf(token);
+    const now = clock.now();
+    if (entry.verified.grant.expiresAt <= now) {
+      known.delete(entry.key);
+      recent.delete(token);
     }
-    if (entry.verified.grant.expiresAt <= clock.now()) known.delete(key);
-    checkTime(entry.verified.grant, clock.now(), skewMs);
+    checkTime(entry.verified.grant, now, skewMs);
     if (entry.epoch !== revocations.epoch) checkRevoked(entry.verified.blockIds, revocations);
     entry.epoch = revocations.epoch;
     return entry.verified;
   };
+}
+
+/** Oldest out. */
+function remember<T>(entries: Map<string, T>, key: string, entry: T, max: number): void {
+  if (entries.size >= max) entries.delete(entries.keys().next().value as string);
+  entries.set(key, entry);
 }

@@ -43,6 +43,17 @@ export function createMetrics(process: string): PrometheusMetrics {
     return true;
   }
 
+  /** Labels that a caller freezes are labels it passes again: their series is looked up once. */
+  const observers = new WeakMap<Labels, Map<string, (value: number) => void>>();
+  function observerOf(name: string, labels: Labels): (value: number) => void {
+    const known = observers.get(labels)?.get(name);
+    if (known !== undefined) return known;
+    const made = admits(name, labels) ? histogram(name, labels).labels(labels).observe : nothing;
+    const names = observers.get(labels) ?? new Map<string, (value: number) => void>();
+    observers.set(labels, names.set(name, made));
+    return made;
+  }
+  const histogram = (name: string, labels: Labels): Histogram => member(name, () => new Histogram({ ...options(name, labels), buckets: BUCKETS_MS }));
   const options = (name: string, labels: Labels) => ({ name, help: name.replaceAll('_', ' '), labelNames: Object.keys(labels), registers: [registry] });
   return {
     count(name, labels = {}, by = 1) {
@@ -52,11 +63,14 @@ export function createMetrics(process: string): PrometheusMetrics {
       if (admits(name, labels)) member(name, () => new Gauge(options(name, labels))).set(labels, value);
     },
     observe(name, value, labels = {}) {
-      if (admits(name, labels)) member(name, () => new Histogram({ ...options(name, labels), buckets: BUCKETS_MS })).observe(labels, value);
+      if (Object.isFrozen(labels)) observerOf(name, labels)(value);
+      else if (admits(name, labels)) histogram(name, labels).observe(labels, value);
     },
     text: () => registry.metrics(),
   };
 }
+
+const nothing = (): void => undefined;
 
 /** Serves `/metrics` and `/healthz` of a process that has no HTTP API of its own. Port 0 takes a free one. */
 export async function startMetricsServer(metrics: PrometheusMetrics, port: number, host = '127.0.0.1'): Promise<AsyncDisposable & { readonly port: number }> {
