@@ -1,13 +1,19 @@
-// `npm run sim -- --seeds N [--seed S] [--json] [--from S]`: many simulated runs of the real actor runtime, or one again.
+// `npm run sim -- [approvals] --seeds N [--seed S] [--json] [--from S]`: many simulated runs of the real actor runtime, or of approvals, or one again.
 // Owns: the command line and the tally. Never retries a seed: a failing one is a bug and is printed with the command that replays it.
 // Others may assume: the last line is JSON {seeds, lost, duplicated, staleWrites, secondsPer1000}; exit code 1 when any seed failed.
 
 import { parseArgs } from 'node:util';
 import { passed, simulate, type SimResult } from './simulate.ts';
 
-const { values } = parseArgs({ options: { seeds: { type: 'string', default: '1000' }, seed: { type: 'string' }, from: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } } });
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { seeds: { type: 'string', default: '1000' }, seed: { type: 'string' }, from: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } } });
 // Stacks of the errors that faults cause are thrown away by the hundred thousand; collecting them would be half the run.
 Error.stackTraceLimit = 0;
+
+if (positionals[0] === 'approvals') {
+  const { runApprovals } = await import('./approvals-main.ts');
+  const from = Number(values.seed ?? values.from);
+  process.exit((await runApprovals({ seeds: values.seed === undefined ? Number(values.seeds) : 1, from, json: values.json })) ? 0 : 1);
+}
 
 const first = Number(values.seed ?? values.from);
 const seeds = values.seed === undefined ? Number(values.seeds) : 1;
