@@ -35,6 +35,8 @@ export const subjects = {
   control: (tenant: TenantId, verb: string) => `${SUBJECT_ROOT}.${tenant}.ctl.${verb}`,
   /** Changes of a tenant's budget, to the process that holds its root. */
   budget: (tenant: TenantId, holder: string) => `${SUBJECT_ROOT}.${tenant}.ctl.budget.${holder}`,
+  /** A host's own door for those who look whether it is there. */
+  alive: (tenant: TenantId, host: string) => `${SUBJECT_ROOT}.${tenant}.ctl.alive.${host}`,
   /** Model workers: work by model, beacons once a second. */
   model: (model: string) => `${SUBJECT_ROOT}.sys.model.${model}`,
   /** One worker's own door, for callers that chose it by its beacon. */

@@ -131,6 +131,8 @@ export interface Leases {
   /** `undefined` when another owner holds it. */
   acquire(name: string, owner: string, ttlMs: number): Promise<Lease | undefined>;
   holders(): Promise<ReadonlyMap<string, { readonly owner: string; readonly fence: number }>>;
+  /** Ends every lease of an owner that is known to be gone, so that nobody waits for them to expire. Should it live after all, it finds them lost. */
+  endAll?(owner: string): Promise<void>;
   /** Calls `run` soon after a lease was released or expired. Best effort: who relies on it looks at `holders` now and then too. */
   watch?(run: () => void): Promise<AsyncDisposable>;
 }

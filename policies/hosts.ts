@@ -10,7 +10,7 @@ export const ROLES = ['brain', 'bridge', 'agents', 'gateway', 'model-worker', 'o
 export type Role = (typeof ROLES)[number];
 
 /** Live messages, by the part of the address layout they belong to. */
-export const PLANES = ['mailbox', 'state', 'budget', 'outcome', 'event', 'topic', 'dead-letter', 'control', 'timer', 'model', 'beacon', 'reply'] as const;
+export const PLANES = ['mailbox', 'state', 'budget', 'outcome', 'event', 'topic', 'dead-letter', 'control', 'timer', 'model', 'beacon', 'alive', 'reply'] as const;
 export type Plane = (typeof PLANES)[number];
 export const LOGS = ['mailbox', 'state', 'outcomes', 'deadLetters', 'topics', 'timers', 'advisories'] as const;
 export type Log = (typeof LOGS)[number];
@@ -57,7 +57,7 @@ const BASE: Readonly<Record<Role, HostRights>> = {
   /** Runs agents: takes from mailboxes, keeps their state, and tells. Never touches a budget or a policy. */
   agents: {
     ...nothing,
-    publishes: ['mailbox', 'state', 'outcome', 'event', 'topic', 'dead-letter', 'timer', 'reply'], hears: ['outcome', 'control', 'event'],
+    publishes: ['mailbox', 'state', 'outcome', 'event', 'topic', 'dead-letter', 'timer', 'alive', 'reply'], hears: ['outcome', 'control', 'event', 'alive'],
     readsLogs: ['mailbox', 'state', 'outcomes', 'topics'], consumes: { mailbox: ['*'], topics: ['*'], timers: ['timers'], advisories: ['dead-letters'] }, prunes: ['mailbox', 'timers'],
     reads: ['policy', 'leases', 'revoked', 'blobs'], writes: ['leases', 'blobs'],
   },

@@ -3,10 +3,12 @@
 // Never serves a partition without a lease; never keeps one it was told is lost. Others may assume: `onGained` runs before the first
 // delivery of a tenure, `onLost` after its last, and a partition given back by choice was drained first.
 
-import type { Clock, Lease, Leases, Logger, Metrics, Random } from '../../contracts/ports.ts';
+import type { Bus, Clock, Lease, Leases, Logger, Metrics, Random } from '../../contracts/ports.ts';
+import { openNeighbours } from './neighbours.ts';
 import type { Tenure } from './turn.ts';
 
 export interface PartitionPorts {
+  readonly bus: Bus;
   readonly leases: Leases;
   readonly clock: Clock;
   readonly random: Random;
@@ -48,6 +50,9 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
   let tick = Promise.resolve();
   let overSince: number | undefined;
   let wake = new AbortController();
+  let members: readonly string[] = [];
+  let neighbours: Awaited<ReturnType<typeof openNeighbours>> | undefined;
+  let looking: Promise<void> | undefined;
   let watching: AsyncDisposable | undefined;
 
   /** One look at who holds what, then at most a step towards the fair share. */
@@ -61,6 +66,7 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
       // A lease of our own that we gave up (a stall, a broken connection) is ours to take again, under a new fence.
       else if (name.startsWith(PARTITION_LEASE) && owner !== options.name) taken.add(Number(name.slice(PARTITION_LEASE.length)));
     }
+    members = [...hosts];
     const share = Math.ceil(options.eligible.length / hosts.size);
     if (held.size > share) return giveBackInTime(held.size - share);
     overSince = undefined;
@@ -145,10 +151,12 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
 
   return {
     async start() {
+      neighbours = await openNeighbours(ports, { name: options.name, members: () => members, quietMs: options.leaseMs, signal: stopping.signal });
       await rebalance();
       // A lease that ended wakes every host at once; the server lets one of them have it.
       watching = await leases.watch?.(() => wake.abort()).catch(() => undefined);
       loop = run();
+      looking = neighbours.run();
     },
     async stop() {
       stopping.abort();
@@ -156,9 +164,11 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
       await watching?.[Symbol.asyncDispose]();
       await loop;
       await tick;
+      await looking;
       await Promise.all([...held.keys()].map(release));
       if (membership !== undefined) await letGo(membership);
       membership = undefined;
+      await neighbours?.[Symbol.asyncDispose]();
     },
     get held() {
       return [...held.keys()].sort((a, b) => a - b);

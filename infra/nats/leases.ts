@@ -30,6 +30,11 @@ export function createLeases(link: NatsLink, keyValue: KeyValue): Leases {
         return [message.subject.slice(`$KV.${BUCKETS.leases}.`.length), { owner, fence: fence ?? message.sequence }];
       }));
     },
+    async endAll(owner) {
+      const found = await lastOfEach(link, streamOf(BUCKETS.leases), `$KV.${BUCKETS.leases}.>`, LEASES_MAX);
+      const theirs = found.filter((message) => parseBytes(recordSchema, message.data).owner === owner);
+      await Promise.all(theirs.map((message) => link.store(message.subject, EMPTY, { expectedLast: message.sequence, headers: ENDED }).catch(unlessConflict)));
+    },
     async watch(run) {
       const watch = await keyValue.watch(BUCKETS.leases, '>', (_key, value) => { if (value === undefined) run(); });
       // Leases may have ended while we were away, our own among them.
@@ -116,4 +121,10 @@ function hold(link: NatsLink, { name, owner, ttlMs, fence, provenAt }: Holding):
   };
 }
 
+/** A deletion that does not look like a release: whoever takes the lease next can tell that its owner was lost. */
+const ENDED: Readonly<Record<string, string>> = { ...DELETE, 'Aios-Reason': 'owner-gone' };
+/** Renewed, released or ended by somebody else meanwhile. */
+function unlessConflict(error: unknown): void {
+  if (!hasCode(error, 'AIOS_STATE_CONFLICT')) throw error;
+}
 const EMPTY = new Uint8Array(0);

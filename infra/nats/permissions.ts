@@ -26,6 +26,7 @@ const PLANE_SUBJECTS: Readonly<Record<Plane, readonly string[]>> = {
   timer: [`${SUBJECT_ROOT}.*.tmr.>`],
   model: [`${SUBJECT_ROOT}.sys.model.>`],
   beacon: [`${SUBJECT_ROOT}.sys.beacon.*`],
+  alive: [`${SUBJECT_ROOT}.sys.ctl.alive.*`],
   reply: ['_INBOX.>'],
 };
 

@@ -152,7 +152,7 @@ function createDesk(link: NatsLink, { handle, inFlightMax, workingMs = WORKING_M
     state.cancel = clock.after(workingMs, () => {
       state.ticking = false;
       const now = clock.monotonic();
-      for (const [message, began] of since) if (now - began < HOLD_MS_MAX) respond(link, () => message.working());
+      for (const [message, began] of since) if (link.connected && now - began < HOLD_MS_MAX) respond(link, () => message.working());
       if (since.size > 0) tick();
     });
   };
@@ -198,8 +198,16 @@ function createDesk(link: NatsLink, { handle, inFlightMax, workingMs = WORKING_M
   };
 }
 
-/** Acks travel without an answer; one lost with the connection means a redelivery, which handlers absorb. */
+/** Answers to deliveries that wait for the connection; past it the oldest is forgotten, which means a redelivery. */
+const WAITING_MAX = 4_096;
+const waiting = new WeakMap<NatsLink, (() => void)[]>();
+
+/**
+ * Acks travel without an answer; one lost with the connection means a redelivery, which handlers absorb. One given while the connection
+ * is away is sent when it is back: the server would otherwise wait for the whole ack wait before it delivers again.
+ */
 export function respond(link: NatsLink, run: () => void): void {
+  if (!link.connected) return later(link, run);
   link.together(() => {
     try {
       run();
@@ -207,4 +215,17 @@ export function respond(link: NatsLink, run: () => void): void {
       link.metrics.count('aios_consumer_ack_lost_total');
     }
   });
+}
+
+function later(link: NatsLink, run: () => void): void {
+  const known = waiting.get(link);
+  const queue = known ?? [];
+  if (known === undefined) {
+    waiting.set(link, queue);
+    link.onReconnect(() => queue.splice(0).forEach((answer) => respond(link, answer)));
+  }
+  queue.push(run);
+  if (queue.length <= WAITING_MAX) return;
+  queue.shift();
+  link.metrics.count('aios_consumer_ack_lost_total');
 }

@@ -50,6 +50,23 @@ export function describeLeases(name: string, make: MakePair<Leases>): void {
       await got[0]?.release();
     });
 
+    it('endAll - where it is offered, frees all of one owner at once and nobody else\'s; the owner finds them lost', async () => {
+      await using pair = await make();
+      const [one, two, other] = [unique('partition'), unique('partition'), unique('partition')];
+      const [gone, stays] = [unique('h'), unique('h')];
+      const theirs = await Promise.all([one, two].map((partition) => pair.first.acquire(partition, gone, TTL)));
+      const kept = await pair.first.acquire(other, stays, TTL);
+      if (pair.second.endAll === undefined) return expect(theirs).toHaveLength(2);
+      await pair.second.endAll(gone);
+      const taken = await pair.second.acquire(one, 'b', TTL);
+      expect(taken?.fence).toBeGreaterThan(theirs[0]?.fence ?? Number.NaN);
+      expect(await pair.second.acquire(other, 'b', TTL)).toBeUndefined();
+      await until(() => theirs.every((lease) => lease?.lost.aborted === true), TTL);
+      expect(theirs.map((lease) => lease?.lost.aborted)).toEqual([true, true]);
+      expect(kept?.lost.aborted).toBe(false);
+      await Promise.all([taken?.release(), kept?.release()]);
+    });
+
     it('watch - where it is offered, tells soon after a lease was given back', async () => {
       await using pair = await make();
       let told = 0;

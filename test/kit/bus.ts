@@ -8,6 +8,8 @@ import type { Bus, BusMessage, Random } from '../../contracts/ports.ts';
 import type { Link } from './link.ts';
 
 interface Subscription {
+  /** False while the subscriber's process is dead or cut off: the server has noticed. */
+  readonly there: () => boolean;
   readonly pattern: readonly string[];
   readonly queue: string | undefined;
   deliver(message: BusMessage): void;
@@ -28,7 +30,7 @@ export function createBusServer(random: Random): BusServer {
       const plain: Subscription[] = [];
       const groups = new Map<string, Subscription[]>();
       for (const subscription of subscriptions) {
-        if (!matches(subscription.pattern, tokens)) continue;
+        if (!subscription.there() || !matches(subscription.pattern, tokens)) continue;
         if (subscription.queue === undefined) plain.push(subscription);
         else groups.set(subscription.queue, [...(groups.get(subscription.queue) ?? []), subscription]);
       }
@@ -85,6 +87,7 @@ export function createMemoryBus(server: BusServer, link: Link): Bus {
       open();
       let running = 0;
       const subscription: Subscription = {
+        there: () => link.connected,
         pattern: pattern.split('.'),
         queue,
         deliver: (message) => link.push('bus.deliver', () => {

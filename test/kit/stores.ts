@@ -45,6 +45,8 @@ export interface LeaseServer {
   /** False when it is not this holder's any more. */
   renew(name: string, fence: number, ttlMs: number): boolean;
   free(name: string, fence: number): void;
+  /** Ends what this owner holds. */
+  endAll(owner: string): void;
   holders(): Map<string, { owner: string; fence: number }>;
   /** Called when a lease was given back or ran out. */
   readonly watchers: Set<() => void>;
@@ -88,6 +90,11 @@ export function createLeaseServer(clock: Clock): LeaseServer {
       if (held.get(name)?.fence !== fence) return;
       held.delete(name);
       tellAll();
+    },
+    endAll(owner) {
+      const theirs = [...held].filter(([, entry]) => entry.owner === owner);
+      for (const [name] of theirs) held.delete(name);
+      if (theirs.length > 0) tellAll();
     },
     watchers,
     holders: () => new Map([...held.keys()].flatMap((name) => {
@@ -143,6 +150,7 @@ export function createMemoryLeases(server: LeaseServer, link: Link): Leases {
       return fence === undefined ? undefined : hold(name, fence, ttlMs, askedAt);
     },
     holders: () => link.call('lease.holders', () => server.holders()),
+    endAll: (owner) => link.call('lease.endAll', () => server.endAll(owner)),
     async watch(run) {
       const tell = (): void => link.push('lease.ended', run);
       await link.call('lease.watch', () => server.watchers.add(tell));
