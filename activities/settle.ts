@@ -8,6 +8,7 @@ import { ERRORS, isAiosError } from '../contracts/errors.ts';
 import type { SettleArgs, SettledGroup, SettledMember, SettleMember } from '../contracts/governed.ts';
 import type { DecisionRecord, IntentRecord, LedgerRecord } from '../contracts/record.ts';
 import type { AppliedEffect, HumanDecision, LedgerAnchor } from '../contracts/task.ts';
+import { leaveOf } from '../policies/admission.ts';
 import { resultOf } from '../policies/settlement.ts';
 import { requireStanding } from './approve.ts';
 import { bodyOf } from './judge.ts';
@@ -107,7 +108,8 @@ async function record(ports: ActivityPorts, args: SettleArgs, effected: readonly
 }
 
 async function close(ports: ActivityPorts, args: SettleArgs): Promise<void> {
-  const settle = args.members.flatMap((member) => member.settle);
+  const places = (await ports.budgets.limited?.(args.tenant, args.capability)) === true ? args.members.map((member) => leaveOf(args.tenant, member.taskId)) : [];
+  const settle = [...args.members.flatMap((member) => member.settle), ...places];
   await Promise.all([
     settle.length === 0 ? Promise.resolve() : ports.budgets.settle(settle),
     ...args.left.map((one) => ports.directory.moved(args.tenant, one.taskId, one.workflowId)),
@@ -142,7 +144,7 @@ function decisionOf(ports: ActivityPorts, args: SettleArgs, one: Effected): Deci
   return {
     kind: 'decision', tenant: args.tenant, task: member.taskId, capability: args.capability, workflowId: args.workflowId, runId: args.runId, principal: member.principal,
     state: one.refused === undefined ? member.state : 'failed', rung: member.rung, degraded: member.degraded, inputDigest: member.inputDigest, bundle: args.bundle,
-    verdicts: member.verdicts, facts: member.facts, receipts: member.receipts, costMicroUsd: member.costMicroUsd, reservedMicroUsd: member.reservedMicroUsd,
+    verdicts: member.verdicts, ...(member.asked === undefined ? {} : { asked: member.asked }), facts: member.facts, receipts: member.receipts, costMicroUsd: member.costMicroUsd, reservedMicroUsd: member.reservedMicroUsd,
     latencyMs: Math.max(0, ports.clock.now() - member.acceptedAt),
     ...(member.output === undefined ? {} : { outputDigest: digestOf(member.output) }),
     ...(member.mandate === undefined ? {} : { mandateDigest: member.mandate }),

@@ -9,7 +9,7 @@ import type { PolicySlice } from './bundle.ts';
 import type { ProposedEffect, Trace } from './message.ts';
 import type { SettleRequest } from './ports.ts';
 import type { Receipt } from './receipt.ts';
-import type { AttemptRecord } from './record.ts';
+import type { Asked, AttemptRecord } from './record.ts';
 import type { AppliedEffect, Approved, GovernedInput, HumanDecision, LedgerAnchor, MemberOutcome, TaskMember, TaskState } from './task.ts';
 import type { Facts, PolicyRequest, Principal, Verdict } from './verdict.ts';
 
@@ -144,6 +144,7 @@ export interface SettleMember {
   readonly effect?: ProposedEffect;
   readonly actionDigest?: string;
   readonly verdicts: readonly Verdict[];
+  readonly asked?: Asked;
   readonly facts: Facts;
   readonly receipts: readonly Receipt[];
   readonly costMicroUsd: number;

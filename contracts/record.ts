@@ -6,12 +6,23 @@
 import type { ErrorCode } from './errors.ts';
 import type { Receipt } from './receipt.ts';
 import type { AppliedEffect, HumanDecision, Proof } from './task.ts';
-import type { Facts, Verdict } from './verdict.ts';
+import type { Facts, Principal, Verdict } from './verdict.ts';
 
 interface RecordBase {
   readonly tenant: string;
   readonly task: string;
 }
+
+/** Who asked and about what, and the facts of each decision that are not plain (policies/asked). */
+export interface Asked {
+  readonly type: Principal['type'];
+  readonly roles: readonly string[];
+  readonly dataClass: string;
+  readonly sla: string;
+  /** `verdict` is the place among the verdicts of the record. */
+  readonly contexts: readonly AskedFacts[];
+}
+export interface AskedFacts { readonly verdict: number; readonly facts: Facts }
 
 /** The whole of one task: written once, at settlement. */
 export interface DecisionRecord extends RecordBase {
@@ -28,6 +39,8 @@ export interface DecisionRecord extends RecordBase {
   readonly mandateDigest?: string;
   readonly bundle: string;
   readonly verdicts: readonly Verdict[];
+  /** What policy was asked: with it every decision of the task can be asked again. Absent in records of before it was kept. */
+  readonly asked?: Asked;
   readonly facts: Facts;
   readonly receipts: readonly Receipt[];
   readonly costMicroUsd: number;

@@ -9,6 +9,7 @@ import type { ErrorBody } from './errors.ts';
 import type { ProposedEffect, Trace } from './message.ts';
 import { traceSchema } from './message.ts';
 import type { Receipt } from './receipt.ts';
+import type { AskedFacts } from './record.ts';
 import type { Facts, Principal, Verdict } from './verdict.ts';
 import { principalSchema } from './verdict.ts';
 
@@ -59,6 +60,8 @@ export interface ResumePoint {
   readonly attempt: number;
   readonly rung: Rung;
   readonly verdicts: readonly Verdict[];
+  /** The facts of those verdicts, for the record; absent in runs of before they were kept. */
+  readonly asked?: readonly AskedFacts[];
   readonly settled?: MemberOutcome;
   readonly degraded?: readonly string[];
   readonly receipts?: readonly Receipt[];

@@ -9,8 +9,10 @@ import { ERRORS, type ErrorBody, type ErrorCode } from '../contracts/errors.ts';
 import type { DispatchMember, OpenedMember, Rechecked, SettleMember } from '../contracts/governed.ts';
 import type { SettleRequest } from '../contracts/ports.ts';
 import type { Receipt } from '../contracts/receipt.ts';
+import type { AskedFacts } from '../contracts/record.ts';
 import type { ApprovalResult, Approved, HumanDecision, MemberOutcome, ResumePoint, TaskMember } from '../contracts/task.ts';
 import type { Action, Facts, PolicyRequest, Verdict } from '../contracts/verdict.ts';
+import { BARE_FACTS, briefOf } from '../policies/asked.ts';
 import { decide } from '../policies/evaluate.ts';
 import { humanApproval, QUARANTINE, QUARANTINE_REASON } from '../policies/ladder.ts';
 
@@ -30,6 +32,8 @@ export interface Run {
   readonly rung: Rung;
   readonly degraded: readonly string[];
   readonly verdicts: readonly Verdict[];
+  /** What policy was asked for each of them. */
+  readonly asked?: readonly AskedFacts[];
   readonly receipts: readonly Receipt[];
   readonly spentMicroUsd: number;
   /** Reservations that are still open, with what their attempt spent. */
@@ -65,6 +69,7 @@ export function begin(scene: Scene, member: TaskMember, opened: OpenedMember, re
     rung: resume?.rung ?? scene.slice.capability.ladder[0] ?? 'human',
     degraded: resume?.degraded ?? [],
     verdicts: resume?.verdicts ?? [],
+    asked: resume?.asked ?? [],
     receipts: resume?.receipts ?? [],
     spentMicroUsd: resume?.spentMicroUsd ?? 0,
     open: reservationOf(scene.tenant, resume?.settled),
@@ -83,8 +88,7 @@ export function begin(scene: Scene, member: TaskMember, opened: OpenedMember, re
 }
 
 function admitted(scene: Scene, run: Run): Run {
-  const verdict = decide(scene.slice, request(scene, run, 'admit'));
-  const seen = noted(run, verdict);
+  const { verdict, seen } = judged(scene, run, 'admit');
   if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
   if (verdict.kind === 'escalate') return { ...seen, next: { at: 'approval', verdict } };
   if (verdict.kind === 'degrade') return descend(scene, seen, 'admit', verdict.rung);
@@ -95,8 +99,7 @@ function admitted(scene: Scene, run: Run): Run {
 export function dispatchable(scene: Scene, run: Run): Run {
   if (run.rung === 'human') return { ...run, next: { at: 'approval', verdict: quarantined(run) === undefined ? humanVerdict(scene, 'The ladder ended: a person answers.') : quarantineVerdict(scene) } };
   if (run.member.deadline <= scene.now) return end(run, 'failed', errorOf('AIOS_DEADLINE_EXCEEDED'));
-  const verdict = decide(scene.slice, request(scene, run, 'dispatch'));
-  const seen = noted(run, verdict);
+  const { verdict, seen } = judged(scene, run, 'dispatch');
   if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
   if (verdict.kind === 'escalate') return { ...seen, next: { at: 'approval', verdict } };
   if (verdict.kind === 'degrade') return descend(scene, seen, 'dispatch', verdict.rung);
@@ -131,8 +134,7 @@ function machineRungsBelow(scene: Scene, run: Run): number {
 }
 
 function committable(scene: Scene, run: Run): Run {
-  const verdict = decide(scene.slice, request(scene, run, 'commit'));
-  const seen = noted(run, verdict);
+  const { verdict, seen } = judged(scene, run, 'commit');
   switch (verdict.kind) {
     case 'allow': return end(seen, 'done');
     case 'deny': return end(seen, 'refused', refusal(verdict));
@@ -201,9 +203,10 @@ function rewritten(scene: Scene, run: Run, approval: ApprovalResult, checked: Re
 
 /** A deny of either bundle holds; what a person decided outranks a wish to degrade or to ask a person. */
 function recommitted(scene: Scene, run: Run, checked: Rechecked): Run {
-  const pinned = decide(scene.slice, request(scene, run, 'commit'));
-  const current = checked.slice.bundle === scene.slice.bundle ? pinned : decide(checked.slice, request(scene, run, 'commit'));
-  const seen = current === pinned ? noted(run, pinned) : noted(noted(run, pinned), current);
+  const asked = request(scene, run, 'commit');
+  const pinned = decide(scene.slice, asked);
+  const current = checked.slice.bundle === scene.slice.bundle ? pinned : decide(checked.slice, asked);
+  const seen = current === pinned ? noted(run, pinned, asked) : noted(noted(run, pinned, asked), current, asked);
   for (const verdict of [pinned, current]) if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
   return end(seen, 'done');
 }
@@ -220,7 +223,7 @@ export const cancelled = (run: Run): Run => end(run, 'cancelled', errorOf('AIOS_
 export function resumeOf(run: Run, from: string): ResumePoint {
   const at = run.next.at === 'await' ? 'await' : run.next.at === 'approval' ? 'approval' : 'redispatch';
   return {
-    from, at, attempt: run.attempt, rung: run.rung, verdicts: withEscalation(run), degraded: run.degraded, receipts: run.receipts, spentMicroUsd: run.spentMicroUsd,
+    from, at, attempt: run.attempt, rung: run.rung, verdicts: withEscalation(run), asked: run.asked ?? [], degraded: run.degraded, receipts: run.receipts, spentMicroUsd: run.spentMicroUsd,
     ...(run.outcome === undefined ? {} : { settled: run.outcome }),
   };
 }
@@ -250,7 +253,7 @@ export function settlementOf(scene: Scene, run: Run): SettleMember {
   const done = next.state === 'done';
   return {
     taskId: run.member.taskId, principal: run.member.principal.id, state: next.state, rung: run.rung, degraded: run.degraded, inputDigest: run.inputDigest,
-    verdicts: run.verdicts, facts: run.outcome?.facts ?? {}, receipts: run.receipts, costMicroUsd: run.spentMicroUsd, reservedMicroUsd: run.reservedMicroUsd,
+    verdicts: run.verdicts, asked: askedOf(scene, run), facts: run.outcome?.facts ?? {}, receipts: run.receipts, costMicroUsd: run.spentMicroUsd, reservedMicroUsd: run.reservedMicroUsd,
     settle: run.open, acceptedAt: run.member.acceptedAt,
     ...(done && run.outcome?.output !== undefined ? { output: run.outcome.output } : {}),
     ...(done && run.outcome?.effect !== undefined ? { effect: run.outcome.effect } : {}),
@@ -261,6 +264,10 @@ export function settlementOf(scene: Scene, run: Run): SettleMember {
     ...(next.error === undefined ? {} : { error: next.error }),
     ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),
   };
+}
+
+function askedOf({ slice }: Scene, { member: { principal }, asked = [] }: Run): NonNullable<SettleMember['asked']> {
+  return { type: principal.type, roles: principal.roles, dataClass: slice.capability.dataClass, sla: slice.capability.sla, contexts: asked };
 }
 
 export function errorOf(code: ErrorCode, detail?: string): ErrorBody {
@@ -285,7 +292,14 @@ function received(scene: Scene, run: Run, outcome: MemberOutcome): Run {
 const reservationOf = (tenant: string, outcome: MemberOutcome | undefined): readonly SettleRequest[] =>
   outcome?.reservation === undefined ? [] : [{ tenant, reservation: outcome.reservation, spentMicroUsd: outcome.costMicroUsd }];
 
-const noted = (run: Run, verdict: Verdict): Run => ({ ...run, verdicts: [...run.verdicts, verdict] });
+/** The verdict of the pinned policy on this step, and the run that has it on record with what it was asked. */
+function judged(scene: Scene, run: Run, action: Action): { readonly verdict: Verdict; readonly seen: Run } {
+  const asked = request(scene, run, action);
+  const verdict = decide(scene.slice, asked);
+  return { verdict, seen: noted(run, verdict, asked) };
+}
+
+const noted = (run: Run, verdict: Verdict, { context }: PolicyRequest): Run => ({ ...run, verdicts: [...run.verdicts, verdict], asked: [...(run.asked ?? []), { verdict: run.verdicts.length, facts: briefOf(context) }] });
 
 const refusal = (verdict: Extract<Verdict, { kind: 'deny' }>): ErrorBody => errorOf('AIOS_POLICY_DENIED', verdict.deciding.length === 0 ? verdict.reason : `Decided by ${verdict.deciding.join(', ')}.`);
 
@@ -302,7 +316,7 @@ function quarantineVerdict(scene: Scene): Escalation {
 function request(scene: Scene, run: Run, action: Action): PolicyRequest {
   const { dataClass, sla } = scene.slice.capability;
   const known: Facts = {
-    effectKind: 'none', amountMicroUsd: 0, injection: false, personalData: false, outOfScope: false, foreignCorpus: false, abstained: false, intent: 'none',
+    ...BARE_FACTS,
     ...(run.outcome?.status === 'done' ? run.outcome.facts : {}),
     costMicroUsd: run.spentMicroUsd, reservedMicroUsd: run.reservedMicroUsd, rung: run.rung, dataClass, deadlineMsLeft: Math.max(0, run.member.deadline - scene.now), approved: run.approved,
   };
