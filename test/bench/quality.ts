@@ -7,20 +7,16 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { barOf, calibration } from '../../agents/catalog/support/calibration.ts';
-import { compose } from '../../agents/catalog/support/compose.ts';
+import { SAMPLE_QUESTIONS } from '../../agents/catalog/support/corpus-bar.ts';
 import { probability } from '../../agents/catalog/support/evidence.ts';
 import { groundedness } from '../../agents/catalog/support/groundedness.ts';
-import { inspect } from '../../agents/catalog/support/guards.ts';
 import { sampleHeadings } from '../../agents/retrieval/sample.ts';
-import { openMemory, readCorpus, searchCorpus, type Corpus } from '../../infra/models/train/calibrate-support.ts';
+import { askForeign, openMemory, readCorpus, type Corpus, type Encode } from '../../infra/models/train/corpus.ts';
 
 const SHARED = process.env['AIOS_DATA_DIR'] ?? '../shared/data';
-const FRAGMENTS = 24;
-const SAMPLE = 24;
 
 interface Question { readonly id: string; readonly text: string; readonly expect: string; readonly pages?: readonly string[] }
 interface Row { readonly corpus: string; readonly answerable: number; readonly right: number; readonly wrong: number; readonly refusedRightly: number; readonly bar: number; readonly firstPageRight: number }
-type Encode = (texts: readonly string[]) => Promise<readonly Float32Array[]>;
 
 export async function run({ json }: { readonly json: boolean }): Promise<unknown> {
   const memory = await openMemory();
@@ -57,18 +53,14 @@ async function foreignRow(name: string, encode: Encode): Promise<Row[]> {
 }
 
 async function ask(corpus: Corpus, text: string, encode: Encode, without?: string): Promise<{ confidence: number; document: string }> {
-  const [vector] = await encode([text]);
-  if (vector === undefined) return { confidence: 0, document: '' };
-  const found = searchCorpus(corpus, text, vector, FRAGMENTS);
-  const fragments = found.fragments.filter(({ document }) => document !== without);
-  const part = await compose(text, inspect(text).questions, { fragments, weights: found.weights }, encode);
+  const part = await askForeign(corpus, text, encode, without);
   return { confidence: part.text === '' ? 0 : probability(calibration.foreign.model, part.features), document: part.document };
 }
 
 /** The same bar the desk sets: questions made of headings, each with its own page left out. */
 async function corpusBar(corpus: Corpus, encode: Encode): Promise<number> {
   const scores: number[] = [];
-  for (const { document, question } of sampleHeadings(corpus.chunks, SAMPLE)) scores.push((await ask(corpus, question, encode, document)).confidence);
+  for (const { document, question } of sampleHeadings(corpus.chunks, SAMPLE_QUESTIONS)) scores.push((await ask(corpus, question, encode, document)).confidence);
   return barOf(scores, calibration.foreign);
 }
 
