@@ -12,6 +12,7 @@ import type { Approved } from '../contracts/task.ts';
 import { bindingOf, resultDigest } from '../policies/approval.ts';
 import { fallen } from '../policies/approval-effect.ts';
 import { decide } from '../policies/evaluate.ts';
+import { leaveOf } from '../policies/admission.ts';
 import { bodyOf, capabilityOf, factsOf, outputFromWords } from './judge.ts';
 import { checkPinned } from './open.ts';
 import type { ActivityPorts } from './ports.ts';
@@ -23,7 +24,8 @@ const COMMIT_MS = 60_000;
 
 export async function prepareApproval(ports: ActivityPorts, args: PrepareArgs): Promise<PreparedApproval> {
   if (args.pinned !== undefined) checkPinned(ports, args.pinned);
-  if (args.settle.length > 0) await ports.budgets.settle(args.settle);
+  const settle = [...args.settle, ...((await ports.budgets.limited?.(args.tenant, args.capability)) === true ? [leaveOf(args.tenant, args.taskId)] : [])];
+  if (settle.length > 0) await ports.budgets.settle(settle);
   const capability = capabilityOf(ports, args.capability);
   const output = args.outcome?.status === 'done' ? args.outcome.output : undefined;
   const words = capability.card?.({ input: args.input, output }) ?? guessed(args.input, output);

@@ -12,6 +12,7 @@ import type { Envelope, Outcome } from '../contracts/message.ts';
 import { parseValue } from '../contracts/parse.ts';
 import type { ReserveAnswer } from '../contracts/ports.ts';
 import type { MemberOutcome } from '../contracts/task.ts';
+import { teamOf } from '../policies/admission.ts';
 import { reserveFor } from '../policies/ladder.ts';
 import { mandateDigest } from '../policies/mandate.ts';
 import { type Attempted, bodyOf, capabilityOf, judge } from './judge.ts';
@@ -85,7 +86,7 @@ async function reserve(ports: ActivityPorts, capability: Capability, args: Dispa
   if (close.length > 0) await ports.budgets.settle(close);
   const wanted = args.members.map((member) => reserveFor(member.rung, capability.budget.microUsdMax, member.spentMicroUsd));
   const requests = args.members.flatMap((member, i) => ((wanted[i] ?? 0) === 0 ? [] : [{
-    tenant: args.tenant, task: member.taskId, attempt: attemptOf(member), capability: args.capability, microUsd: wanted[i] ?? 0, expiresAt: member.deadline + RESERVATION_SLACK_MS,
+    tenant: args.tenant, task: member.taskId, attempt: attemptOf(member), capability: args.capability, microUsd: wanted[i] ?? 0, expiresAt: member.deadline + RESERVATION_SLACK_MS, team: teamOf(member.principal), agent: ports.registry.kindOf(args.capability),
   }]));
   const answers = requests.length === 0 ? [] : [...(await ports.budgets.reserve(requests))];
   return args.members.map((_member, i) => ((wanted[i] ?? 0) === 0 ? undefined : answers.shift()));

@@ -11,6 +11,7 @@ import { parseId } from '../contracts/ids.ts';
 import { parseValue } from '../contracts/parse.ts';
 import { GROUP_TASKS_MAX, taskMemberSchema, type GovernedInput, type TaskMember } from '../contracts/task.ts';
 import { principalSchema } from '../contracts/verdict.ts';
+import { admissionOf, admissionRefusal } from '../policies/admission.ts';
 import { bodyOf, capabilityOf } from './judge.ts';
 import type { Patience } from './patience.ts';
 import type { ActivityPorts } from './ports.ts';
@@ -78,12 +79,21 @@ function completed(ports: ActivityPorts, capability: Capability, raw: TaskMember
 /** The key of a direct start is claimed here, under its own workflow id; a key that another workflow governs is refused. */
 async function claimed(ports: ActivityPorts, capability: Capability, args: OpenArgs, member: TaskMember): Promise<TaskMember> {
   const checked = parseValue(capability.input, member.input);
+  await admitted(ports, capability.id, args.input.tenant, member);
   const { entry } = await ports.directory.claim({
     taskId: member.taskId, tenant: args.input.tenant, capability: capability.id, principal: member.principal.id, key: member.key, inputDigest: digestOf(checked),
     workflowId: args.workflowId, acceptedAt: member.acceptedAt, summary: capability.summary(checked).slice(0, 200),
   });
   if (entry.workflowId !== args.workflowId && entry.taskId !== member.taskId) throw fail('AIOS_KEY_CONFLICT', `The workflow ${entry.workflowId} governs this key.`);
   return member;
+}
+
+/** Run again, the same task asks for the place it has. @throws AIOS_RATE_LIMITED, AIOS_OVERLOADED */
+async function admitted(ports: ActivityPorts, capability: string, tenant: string, { taskId, deadline }: TaskMember): Promise<void> {
+  if ((await ports.budgets.limited?.(tenant, capability)) !== true) return;
+  const [answer] = await ports.budgets.reserve([admissionOf({ tenant, capability, taskId, deadline })]);
+  const refusal = admissionRefusal(capability, answer);
+  if (refusal !== undefined) throw refusal;
 }
 
 /** A task id for whoever chose only a workflow id: its last part where that is an id, else its digest. */

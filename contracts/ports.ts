@@ -282,6 +282,8 @@ export interface TaskDirectory {
   /** Claims a key; returns the entry that holds it, ours or an earlier one. */
   claim(entry: TaskEntry): Promise<{ readonly entry: TaskEntry; readonly ours: boolean }>;
   find(tenant: string, taskId: string): Promise<TaskEntry | undefined>;
+  /** Who holds a key, without claiming it. */
+  claimed?(tenant: string, capability: string, key: string): Promise<TaskEntry | undefined>;
   /** The task goes on in another workflow. */
   moved(tenant: string, taskId: string, workflowId: string): Promise<void>;
   list(tenant: string, limit: number): Promise<readonly TaskEntry[]>;

@@ -28,6 +28,10 @@ export const modelReceiptSchema = z.strictObject({
   usage: usageSchema,
   costMicroUsd: count,
   priceDigest: digest,
+  /** Digest of the whole price table the price was read from: the version of prices in force at the call. */
+  priceTable: digest.optional(),
+  /** The retrieval space this call was made for, when it was. */
+  space: z.string().max(64).optional(),
   batch: count,
   queueMs: z.number().nonnegative(),
 });

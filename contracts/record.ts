@@ -68,8 +68,19 @@ export interface AttemptRecord extends RecordBase { readonly kind: 'attempt'; re
 }
 export interface RefusalRecord extends RecordBase { readonly kind: 'refusal'; readonly border: string; readonly code: ErrorCode; readonly bytesDigest: string }
 export interface BundleRecord extends RecordBase { readonly kind: 'bundle'; readonly digest: string; readonly version: number; readonly by: string }
+/** An operator changed a budget, or handed out part of it. Written before the change is made; `task` is the id of the change or of the lease. */
+export interface BudgetRecord extends RecordBase {
+  readonly kind: 'budget';
+  readonly change: 'set' | 'unset' | 'lease' | 'return';
+  /** `tenant`, `team/…`, `agent/…`, `task`, `capability/…`, or `lease/<holder>`. */
+  readonly level: string;
+  readonly microUsd?: number;
+  /** What holds from now on, as a token such as `5000000/month` or `60/min`. */
+  readonly value: string;
+  readonly by: string;
+}
 
-export type LedgerRecord = DecisionRecord | IntentRecord | EffectRecord | AttemptRecord | RefusalRecord | BundleRecord;
+export type LedgerRecord = BudgetRecord | DecisionRecord | IntentRecord | EffectRecord | AttemptRecord | RefusalRecord | BundleRecord;
 
 /** One line of a log. `hash` = SHA-256 over the canonical JSON of {log, index, at, prev, record}. */
 export interface LedgerEntry {

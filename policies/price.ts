@@ -30,6 +30,9 @@ export function costOf(usage: Usage, price: Price | undefined, model = 'this mod
 /** Names one price for ever; receipts carry it, so that an old bill can be recomputed. */
 export const priceDigest = (price: Price): Digest => digestOf(price);
 
+/** Names a whole table: two calls with the same one were priced by the same rules. */
+export const priceTableDigest = (prices: Readonly<Record<string, Price>>): Digest => digestOf(prices);
+
 /** The worst case of a generation: every token of the prompt uncached and every token allowed spent. */
 export function worstCaseOf(most: { readonly inputTokens: number; readonly outputTokens: number; readonly deviceUs?: number }, price: Price | undefined, model?: string): number {
   return costOf({ inputTokens: most.inputTokens, cacheReadTokens: 0, cacheWriteTokens: 0, outputTokens: most.outputTokens, reasoningTokens: 0, deviceUs: most.deviceUs ?? 0 }, price, model);

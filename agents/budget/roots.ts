@@ -6,7 +6,7 @@
 
 import { patterns, subjects, tenantOf } from '../../contracts/address.ts';
 import { type BudgetChange, budgetCallSchema, type BudgetDetail, type BudgetOp, budgetReplySchema } from '../../contracts/budget.ts';
-import { fail, fromErrorBody, hasCode, isAiosError, toErrorBody } from '../../contracts/errors.ts';
+import { fail, fromErrorBody, hasCode, toErrorBody } from '../../contracts/errors.ts';
 import { parseId } from '../../contracts/ids.ts';
 import { parseBytes, toBytes } from '../../contracts/parse.ts';
 import type { BudgetRoots, Bus, BusMessage, Lease, Leases, Logger, ReserveAnswer } from '../../contracts/ports.ts';
@@ -28,15 +28,16 @@ export interface RootsOptions extends RootPorts {
 const TENANTS_MAX = 1_024;
 const OPS_PER_CALL = 256;
 const LEASE_MS = 2_400;
-/** A holder that does not answer within this is taken for gone; what it did meanwhile is found in the state. */
-const ANSWER_MS = 1_000;
+/** A holder that does not answer within this is passed over for a lease's life; what it did meanwhile is found in the state. */
+const ANSWER_MS = 500;
 /** A root nobody changed for so long is given up. */
 const IDLE_MS = 60_000;
 const LIMITS_SEEN_MS = 2_000;
 const ASKS_MAX = 8;
-/** A holder that is found gone twice is passed over. */
-const HOLDER_ASKS_MAX = 2;
+const CALLS_MAX = 1_024;
 const PREFIX = 'budget.';
+/** Any process that may hold roots: for those that may not, when nobody holds one. */
+const ANYONE = '_any';
 
 interface Seat {
   readonly tenant: string;
@@ -45,6 +46,8 @@ interface Seat {
   holder: string | undefined;
   lease: Lease | undefined;
   finding: Promise<string | undefined> | undefined;
+  /** A holder that did not answer: its lease may live on for a while. */
+  shunned: { readonly holder: string; readonly until: number } | undefined;
   /** Changes that wait for the one message that is on its way to the holder. */
   readonly outbox: { readonly op: BudgetOp; resolve(answers: readonly ReserveAnswer[]): void; reject(error: unknown): void }[];
   sending: boolean;
@@ -61,7 +64,7 @@ export async function startBudgetRoots(options: RootsOptions): Promise<BudgetRoo
     const known = seats.get(tenant);
     if (known !== undefined) return Object.assign(known, { usedAt: clock.monotonic() });
     if (seats.size >= TENANTS_MAX) throw fail('AIOS_OVERLOADED', `Budgets of ${TENANTS_MAX} tenants change at once.`, { retryAfterMs: 1_000 });
-    const seat: Seat = { tenant, root: createRoot(options, tenant), holder: undefined, lease: undefined, finding: undefined, outbox: [], sending: false, usedAt: clock.monotonic(), limits: undefined };
+    const seat: Seat = { tenant, root: createRoot(options, tenant), holder: undefined, lease: undefined, finding: undefined, shunned: undefined, outbox: [], sending: false, usedAt: clock.monotonic(), limits: undefined };
     seats.set(tenant, seat);
     return seat;
   };
@@ -76,7 +79,11 @@ export async function startBudgetRoots(options: RootsOptions): Promise<BudgetRoo
     });
   }
 
-  const serving = holds ? await bus.subscribe(patterns.budget(name), { concurrencyMax: 1_024 }, (message) => serve(options, seats, message)) : undefined;
+  const serving = new AsyncDisposableStack();
+  if (holds) {
+    serving.use(await bus.subscribe(patterns.budget(name), { concurrencyMax: CALLS_MAX }, (message) => answered(message, (tenant, ops) => held(options, seats, tenant, ops))));
+    serving.use(await bus.subscribe(patterns.budget(ANYONE), { queue: 'budgets', concurrencyMax: CALLS_MAX }, (message) => answered(message, (tenant, ops) => place(options, !closed, seatOf(tenant), ops))));
+  }
   let cancelSweep = holds ? clock.after(IDLE_MS / 4, () => sweep()) : () => {};
   const sweep = (): void => {
     forgetIdle(seats, clock.monotonic() - IDLE_MS);
@@ -115,7 +122,7 @@ export async function startBudgetRoots(options: RootsOptions): Promise<BudgetRoo
     async [Symbol.asyncDispose]() {
       closed = true;
       cancelSweep();
-      await serving?.[Symbol.asyncDispose]();
+      await serving.disposeAsync();
       await Promise.allSettled([...seats.values()].map((seat) => seat.lease?.release()));
       seats.clear();
     },
@@ -143,27 +150,27 @@ async function sendAll(options: RootsOptions, holds: boolean, seat: Seat): Promi
 
 /** Whoever may hold roots writes itself when the holder is gone: compare-and-set decides, nobody waits for a lease to end. */
 async function place(options: RootsOptions, holds: boolean, seat: Seat, ops: readonly BudgetOp[]): Promise<OpAnswers> {
+  const { clock, random, metrics, leaseMs = LEASE_MS } = options;
   for (let asks = 1; ; asks++) {
     const holder = await holderOf(options, holds, seat);
-    if (holder === options.name || (holds && (holder === undefined || asks > HOLDER_ASKS_MAX))) return seat.root.change(ops);
+    const shunned = holder === undefined || (seat.shunned?.holder === holder && clock.monotonic() < seat.shunned.until);
+    if (holds && (shunned || holder === options.name)) return seat.root.change(ops);
     try {
-      if (holder === undefined) throw fail('AIOS_UNAVAILABLE', 'Nobody holds this budget.', { retryAfterMs: 250 });
-      return await ask(options, seat.tenant, holder, ops);
+      return await ask(options, seat.tenant, shunned ? ANYONE : holder, ops, holds ? ANSWER_MS : 4 * ANSWER_MS);
     } catch (error) {
-      if (!isGone(error)) throw error;
-      if (seat.holder === holder) seat.holder = undefined;
-      options.metrics.count('aios_budget_holder_gone_total');
-      if (hasCode(error, 'AIOS_DEADLINE_EXCEEDED')) asks = Math.max(asks, HOLDER_ASKS_MAX);
-      if (!holds && asks >= ASKS_MAX) throw error;
-      if (!holds) await options.clock.sleep(options.random.next() * Math.min(1_000, 50 * 2 ** asks));
+      if (!isGone(error) || asks >= ASKS_MAX) throw error;
+      metrics.count('aios_budget_holder_gone_total');
+      if (holder !== undefined && (asks > 1 || hasCode(error, 'AIOS_DEADLINE_EXCEEDED'))) seat.shunned = { holder, until: clock.monotonic() + leaseMs };
+      seat.holder = undefined;
+      if (!holds) await clock.sleep(random.next() * Math.min(500, 20 * 2 ** asks));
     }
   }
 }
 
 const isGone = (error: unknown): boolean => hasCode(error, 'AIOS_UNAVAILABLE') || hasCode(error, 'AIOS_DEADLINE_EXCEEDED');
 
-async function ask({ bus }: RootsOptions, tenant: string, holder: string, ops: readonly BudgetOp[]): Promise<OpAnswers> {
-  const answer = await bus.request(subjects.budget(parseId('tenant', tenant), holder), toBytes({ v: 1, ops }), { timeoutMs: ANSWER_MS });
+async function ask({ bus }: RootsOptions, tenant: string, holder: string, ops: readonly BudgetOp[], timeoutMs: number): Promise<OpAnswers> {
+  const answer = await bus.request(subjects.budget(parseId('tenant', tenant), holder), toBytes({ v: 1, ops }), { timeoutMs });
   const reply = parseBytes(budgetReplySchema, answer.data);
   if ('moved' in reply) throw fail('AIOS_UNAVAILABLE', 'The budget moved.', { retryAfterMs: 50 });
   if ('answers' in reply) return reply.answers as OpAnswers;
@@ -192,19 +199,25 @@ async function find({ leases, name, leaseMs = LEASE_MS, logger }: RootsOptions, 
 
 // ---- holding
 
-/** Changes of other processes go the way our own go. Never rejects: whatever goes wrong is the answer. */
-async function serve({ clock }: RootsOptions, seats: ReadonlyMap<string, Seat>, message: BusMessage): Promise<void> {
+/** Never rejects: whatever goes wrong is the answer. */
+async function answered(message: BusMessage, work: (tenant: string, ops: readonly BudgetOp[]) => Promise<OpAnswers | undefined>): Promise<void> {
   try {
     const { ops } = parseBytes(budgetCallSchema, message.data);
     const tenant = tenantOf(message.subject);
-    const seat = tenant === undefined ? undefined : seats.get(tenant);
-    if (ops.some((op) => op.op !== 'configure' && op.requests.some((request) => request.tenant !== tenant))) throw fail('AIOS_TENANT_MISMATCH');
-    if (seat?.lease === undefined || seat.lease.lost.aborted) return message.respond?.(toBytes({ v: 1, moved: true }));
-    seat.usedAt = clock.monotonic();
-    message.respond?.(toBytes({ v: 1, answers: await seat.root.change(ops) }));
+    if (tenant === undefined || ops.some((op) => op.op !== 'configure' && op.requests.some((request) => request.tenant !== tenant))) throw fail('AIOS_TENANT_MISMATCH');
+    const answers = await work(tenant, ops);
+    message.respond?.(toBytes(answers === undefined ? { v: 1, moved: true } : { v: 1, answers }));
   } catch (error) {
-    message.respond?.(toBytes({ v: 1, error: isAiosError(error) ? toErrorBody(error) : toErrorBody(undefined) }));
+    message.respond?.(toBytes({ v: 1, error: toErrorBody(error) }));
   }
+}
+
+/** Changes of other processes go the way our own go; undefined when this process does not hold the root. */
+function held({ clock }: RootsOptions, seats: ReadonlyMap<string, Seat>, tenant: string, ops: readonly BudgetOp[]): Promise<OpAnswers | undefined> {
+  const seat = seats.get(tenant);
+  if (seat?.lease === undefined || seat.lease.lost.aborted) return Promise.resolve(undefined);
+  seat.usedAt = clock.monotonic();
+  return seat.root.change(ops);
 }
 
 function forgetIdle(seats: Map<string, Seat>, before: number): void {

@@ -6,10 +6,11 @@
 import type { PolicyBundle, Price, ProviderTraits } from '../../contracts/bundle.ts';
 import type { DataClass } from '../../contracts/capability.ts';
 import { covers } from '../../contracts/capability.ts';
+import type { Digest } from '../../contracts/ids.ts';
 import { fail, hasCode, isAiosError } from '../../contracts/errors.ts';
 import type { Clock, Metrics, ModelProvider } from '../../contracts/ports.ts';
 import type { ModelReceipt } from '../../contracts/receipt.ts';
-import { costOf, priceDigest } from '../../policies/price.ts';
+import { costOf, priceDigest, priceTableDigest } from '../../policies/price.ts';
 import { mayProvide, OUTSIDE_CLASS_MAX } from '../../policies/residency.ts';
 import { grantsName } from '../runtime/authority.ts';
 import type { Breaker } from './breaker.ts';
@@ -160,7 +161,15 @@ function withPrice<A extends { readonly receipt: ModelReceipt }>(answer: A, prov
   const { receipt } = answer;
   const price = priceOf(prices, receipt.model, provider.name);
   if (price === undefined) throw fail('AIOS_PRICE_UNKNOWN', `No price for ${receipt.model}.`);
-  return { ...answer, receipt: { ...receipt, costMicroUsd: costOf(receipt.usage, price, receipt.model), priceDigest: priceDigest(price) } };
+  return { ...answer, receipt: { ...receipt, costMicroUsd: costOf(receipt.usage, price, receipt.model), priceDigest: priceDigest(price), priceTable: tableDigest(prices) } };
+}
+
+/** The table of a bundle in force is one object, so it is digested once. */
+const tableDigests = new WeakMap<PolicyBundle['prices'], Digest>();
+function tableDigest(prices: PolicyBundle['prices']): Digest {
+  const known = tableDigests.get(prices) ?? priceTableDigest(prices);
+  tableDigests.set(prices, known);
+  return known;
 }
 
 /** By the model's name, or by the provider's when all its models cost the same. */

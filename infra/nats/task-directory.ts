@@ -42,6 +42,12 @@ export function createTaskDirectory(link: NatsLink, keyValue: KeyValue): TaskDir
       return { entry: (await find(claimed.tenant, claimed.taskId)) ?? claimed, ours: false };
     },
     find,
+    async claimed(tenant, capability, key) {
+      const winner = await keyValue.get(BUCKETS.claims, claimOf({ tenant, capability, key }));
+      if (winner === undefined) return undefined;
+      const claimed = parseBytes(entrySchema, winner.value);
+      return (await find(claimed.tenant, claimed.taskId)) ?? claimed;
+    },
     async moved(tenant, taskId, workflowId) {
       const key = keyOf(tenant, taskId);
       for (let attempt = 0; attempt < MOVES_MAX; attempt++) {
@@ -72,4 +78,4 @@ function keyOf(tenant: string, taskId: string): string {
 }
 
 /** What a caller wrote as a key never becomes part of a subject: only its hash does. */
-const claimOf = ({ tenant, capability, key }: TaskEntry): string => createHash('sha256').update(JSON.stringify([tenant, capability, key])).digest('hex');
+const claimOf = ({ tenant, capability, key }: Pick<TaskEntry, 'tenant' | 'capability' | 'key'>): string => createHash('sha256').update(JSON.stringify([tenant, capability, key])).digest('hex');

@@ -10,7 +10,8 @@ import { ERRORS, fail, toErrorBody, type ErrorCode } from '../../contracts/error
 import type { OpenedGroup, OpenedMember } from '../../contracts/governed.ts';
 import { readableId } from '../../contracts/ids.ts';
 import { parseValue } from '../../contracts/parse.ts';
-import type { CapabilityRegistry, Clock, Logger, Metrics, Random, StartRequest, TaskDirectory, Tasks } from '../../contracts/ports.ts';
+import type { Budgets, CapabilityRegistry, Clock, Logger, Metrics, Random, StartRequest, TaskDirectory, Tasks } from '../../contracts/ports.ts';
+import { admissionOf, admissionRefusal, voidOf } from '../../policies/admission.ts';
 import type { DecisionClaim } from '../../policies/approval-effect.ts';
 import { saidOf } from '../../policies/approval.ts';
 import { type Decision, type GovernedInput, type GroupResult, type TaskEntry, type TaskMember, type TaskResult, TASK_QUEUE, WORKFLOWS } from '../../contracts/task.ts';
@@ -32,6 +33,8 @@ export interface TasksOptions {
   readonly pin?: (capability: string, members: readonly OpenedMember[]) => Promise<OpenedGroup>;
   /** Signs who decides, so that the approval knows the name as proven; the caller of `decide` has authenticated it. */
   readonly signDecision?: (claim: DecisionClaim) => string;
+  /** Where rates and concurrency are held; without it nothing is limited. */
+  readonly budgets?: Pick<Budgets, 'reserve' | 'settle' | 'limited'>;
   readonly group?: Pick<GroupFormerOptions, 'tasksMax' | 'inFlightMax' | 'groupsMax' | 'holdMsMax' | 'lingerMsMax'>;
 }
 export interface GovernedTasks extends Tasks, AsyncDisposable {
@@ -68,16 +71,28 @@ export function createTasks(options: TasksOptions): GovernedTasks {
   async function start(request: StartRequest): Promise<{ readonly entry: TaskEntry; readonly replayed: boolean }> {
     const prepared = prepare(request);
     const place = former.reserve(request.principal.tenant, prepared.entry.capability, prepared.member.taskId, prepared.bytes);
+    const admitted = await admit(prepared.entry, prepared.member.deadline).catch((thrown: unknown) => {
+      place.leave();
+      throw thrown;
+    });
+    if ('refusal' in admitted) {
+      place.leave();
+      const earlier = request.key === undefined ? undefined : await directory.claimed?.(prepared.entry.tenant, prepared.entry.capability, request.key);
+      if (earlier === undefined) throw admitted.refusal;
+      return replay(earlier, prepared);
+    }
     const entry: TaskEntry = { ...prepared.entry, workflowId: place.workflowId };
     let claim: { readonly entry: TaskEntry; readonly ours: boolean };
     try {
       claim = await directory.claim(entry);
     } catch (thrown) {
       place.leave();
+      await admitted.giveBack();
       throw thrown;
     }
     if (!claim.ours) {
       place.leave();
+      await admitted.giveBack();
       return replay(claim.entry, prepared);
     }
     pending.set(entry.taskId, quietly(Promise.withResolvers<TaskResult>()));
@@ -86,9 +101,21 @@ export function createTasks(options: TasksOptions): GovernedTasks {
       await place.fill(prepared.member);
     } catch (thrown) {
       pending.delete(entry.taskId);
+      await admitted.giveBack();
       throw convertTemporalError(thrown);
     }
     return { entry: claim.entry, replayed: false };
+  }
+
+  /** A place in the rate and the concurrency of the capability, where an operator limits them. */
+  async function admit({ tenant, capability, taskId }: Pick<TaskEntry, 'tenant' | 'capability' | 'taskId'>, deadline: number): Promise<{ readonly refusal: Error } | { giveBack(): Promise<void> }> {
+    const { budgets } = options;
+    if (budgets === undefined || (await budgets.limited?.(tenant, capability)) !== true) return { giveBack: async () => {} };
+    const [answer] = await budgets.reserve([admissionOf({ tenant, capability, taskId, deadline })]);
+    const refusal = admissionRefusal(capability, answer);
+    if (refusal === undefined) return { giveBack: () => budgets.settle([voidOf(tenant, taskId)]).catch(() => undefined) };
+    metrics.count('aios_tasks_limited_total', { capability, code: refusal.code });
+    return { refusal };
   }
 
   function prepare(request: StartRequest) {

@@ -15,6 +15,7 @@ export type ChaosRun = (options: ChaosArguments) => Promise<{ readonly ok: boole
 
 const RUNS: Readonly<Record<string, () => Promise<ChaosRun>>> = {
   agents: async () => (await import('./agents.ts')).runAgents,
+  budgets: async () => (await import('./budgets.ts')).runBudgets,
 };
 
 async function main(): Promise<number> {

@@ -43,7 +43,7 @@ export function spaceHandlers(options: SpaceHandlerOptions): readonly GatewayHan
           spent = answer.model?.costMicroUsd ?? 0;
           return {
             output: { fragments: [...answer.fragments], ...(answer.weights === undefined ? {} : { weights: answer.weights }) },
-            receipts: [answer.receipt, ...(answer.model === undefined ? [] : [answer.model])],
+            receipts: [answer.receipt, ...(answer.model === undefined ? [] : [{ ...answer.model, space }])],
           };
         } finally {
           hold.settle(spent);
