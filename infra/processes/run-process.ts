@@ -9,6 +9,7 @@ import { readConfig, type Config } from '../config.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
 
 const EXIT_MS_MAX = 8_000;
+const FRAMES_MAX = 6;
 
 /** @param start serves when it resolves; `ready` tells operators what it serves */
 export async function runProcess<S extends AsyncDisposable>(role: string, start: (config: Config, telemetry: Telemetry) => Promise<S>, ready: (started: S) => LogFields): Promise<void> {
@@ -24,9 +25,16 @@ export async function runProcess<S extends AsyncDisposable>(role: string, start:
     process.exit(0);
   } catch (thrown) {
     const { code, message } = toErrorBody(thrown);
-    process.stderr.write(`${JSON.stringify({ level: 'error', process: role, code, msg: message })}\n`);
+    process.stderr.write(`${JSON.stringify({ level: 'error', process: role, code, msg: message, ...framesOf(code, thrown) })}\n`);
     process.exit(1);
   }
+}
+
+/** Where an error of our own making came from: places in the code, without the words of its message, which may hold data. */
+function framesOf(code: string, thrown: unknown): { readonly at?: readonly string[] } {
+  if (code !== 'AIOS_INTERNAL' || !(thrown instanceof Error)) return {};
+  const frames = (thrown.stack ?? '').split('\n').map((line) => line.trim()).filter((line) => line.startsWith('at '));
+  return { at: [thrown.name, ...frames.slice(0, FRAMES_MAX)] };
 }
 
 const asked = (): Promise<void> => new Promise((resolve) => {
