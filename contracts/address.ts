@@ -83,7 +83,6 @@ export const STREAMS = {
 
 export const BUCKETS = {
   policy: 'aios_policy',
-  claims: 'aios_claims',
   tasks: 'aios_tasks',
   tokens: 'aios_tokens',
   leases: 'aios_leases',

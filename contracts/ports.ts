@@ -289,8 +289,16 @@ export interface TaskDirectory {
   list(tenant: string, limit: number): Promise<readonly TaskEntry[]>;
 }
 
+/** Names one wait: the outcome of this envelope is what somebody was told to wait for. */
+export interface Wait {
+  readonly tenant: string;
+  readonly task: string;
+  readonly envelopeId: string;
+}
 /** Task tokens of workflows that were told to wait. */
 export interface WaitTokens {
+  /** Reports each wait that is there or comes, and then its end; each at least once. */
+  watch(handle: (wait: Wait, there: boolean) => void): Promise<AsyncDisposable>;
   put(tenant: string, task: string, envelopeId: string, token: Uint8Array): Promise<void>;
   get(tenant: string, task: string, envelopeId: string): Promise<Uint8Array | undefined>;
   delete(tenant: string, task: string, envelopeId: string): Promise<void>;

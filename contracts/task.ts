@@ -3,9 +3,11 @@
 // Never decides anything. Others may assume: a member is one task for its whole life, whoever governs it.
 
 import { z } from 'zod';
+import { digestOf } from './canonical.ts';
 import type { OpenedGroup } from './governed.ts';
 import type { Rung } from './capability.ts';
 import type { ErrorBody } from './errors.ts';
+import { readableId } from './ids.ts';
 import type { ProposedEffect, Trace } from './message.ts';
 import { traceSchema } from './message.ts';
 import type { Receipt } from './receipt.ts';
@@ -37,6 +39,15 @@ export interface TaskMember {
   readonly acceptedAt: number;
   readonly deadline: number;
   readonly trace?: Trace | undefined;
+}
+
+/** 60 bits: of a hundred million tasks of one tenant, one in a hundred months meets another's id, and is refused by name. */
+const KEYED_ID_CHARACTERS = 12;
+
+/** The id of the task that a caller's key stands for, the same on every brain: so that one entry is the claim and the directory. */
+export function taskIdOf(tenant: string, capability: string, key: string): string {
+  const hex = digestOf([tenant, capability, key]).slice('sha256:'.length);
+  return readableId('t', Uint8Array.from({ length: KEYED_ID_CHARACTERS }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16)));
 }
 
 /** Argument of the governing workflow: one tenant, one capability, 1 to 64 members. */

@@ -14,7 +14,7 @@ export const PLANES = ['mailbox', 'state', 'budget', 'outcome', 'event', 'topic'
 export type Plane = (typeof PLANES)[number];
 export const LOGS = ['mailbox', 'state', 'outcomes', 'deadLetters', 'topics', 'timers', 'advisories'] as const;
 export type Log = (typeof LOGS)[number];
-export const STORES = ['policy', 'claims', 'tasks', 'tokens', 'leases', 'revoked', 'blobs'] as const;
+export const STORES = ['policy', 'tasks', 'tokens', 'leases', 'revoked', 'blobs'] as const;
 export type Store = (typeof STORES)[number];
 
 export interface HostRights {
@@ -49,7 +49,7 @@ const BASE: Readonly<Record<Role, HostRights>> = {
   brain: {
     ...nothing,
     publishes: ['mailbox', 'budget', 'event', 'reply'], hears: ['outcome', 'budget'],
-    readsLogs: ['outcomes', 'state'], reads: ['policy', 'revoked', 'claims', 'tasks', 'tokens', 'leases', 'blobs'], writes: ['claims', 'tasks', 'tokens', 'leases', 'blobs'],
+    readsLogs: ['outcomes', 'state'], reads: ['policy', 'revoked', 'tasks', 'tokens', 'leases', 'blobs'], writes: ['tasks', 'tokens', 'leases', 'blobs'],
     provisions: true,
   },
   /** Wakes waiting workflows and gives up what cannot be read. */

@@ -14,6 +14,8 @@ const KEY = /^[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*$/;
 const FILTER = /^([A-Za-z0-9_=/-]+|\*)(\.([A-Za-z0-9_=/-]+|\*))*(\.>)?$|^>$/;
 const KEYS_MAX = 100_000;
 const REREAD_MS = 30_000;
+/** So long a deletion can be read; who watches has heard of it or reads all keys again long before. */
+const TOMBSTONE_MS = 3_600_000;
 const REOPEN_MS = 1_000;
 
 export function createKeyValue(link: NatsLink): KeyValue {
@@ -31,7 +33,7 @@ export function createKeyValue(link: NatsLink): KeyValue {
     update: (bucket, key, value, revision) => put(bucket, key, value, revision),
     put: (bucket, key, value) => put(bucket, key, value),
     async delete(bucket, key) {
-      await link.store(subjectOf(bucket, key), EMPTY, { headers: DELETE });
+      await link.store(subjectOf(bucket, key), EMPTY, { headers: DELETE, ttlMs: TOMBSTONE_MS });
     },
     async keys(bucket, filter = '>') {
       const found = await lastOfEach(link, streamOf(bucket), filterOf(bucket, filter), KEYS_MAX);

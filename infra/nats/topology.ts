@@ -47,7 +47,6 @@ export const STREAM_SETTINGS: readonly StreamSettings[] = [
 interface BucketSettings { readonly history?: number; readonly ageMs?: number; readonly bytesMax?: number; readonly markers?: boolean }
 const BUCKET_SETTINGS: Readonly<Record<keyof typeof BUCKETS, BucketSettings>> = {
   policy: { history: 32 },
-  claims: { ageMs: 7 * DAY_MS },
   tasks: { ageMs: 30 * DAY_MS },
   tokens: { ageMs: 30 * DAY_MS },
   leases: { markers: true, bytesMax: GIB / 16 },

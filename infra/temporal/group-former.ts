@@ -55,7 +55,7 @@ const HOLD_MS_MAX = 2_500;
  * that a group keeps the key: what is lost by waiting is bounded by what is won, one transaction fewer.
  */
 const LINGER_SHARE = 0.25;
-const LINGER_MS_MAX = 50;
+const LINGER_MS_MAX = 200;
 /** Share of the whole linger without a newcomer that ends it. */
 const LINGER_GAP_SHARE = 0.25;
 

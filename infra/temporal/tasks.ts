@@ -14,7 +14,7 @@ import type { Budgets, CapabilityRegistry, Clock, Logger, Metrics, Random, Start
 import { admissionOf, admissionRefusal, voidOf } from '../../policies/admission.ts';
 import type { DecisionClaim } from '../../policies/approval-effect.ts';
 import { saidOf } from '../../policies/approval.ts';
-import { type Decision, type GovernedInput, type GroupResult, type TaskEntry, type TaskMember, type TaskResult, TASK_QUEUE, WORKFLOWS } from '../../contracts/task.ts';
+import { type Decision, type GovernedInput, type GroupResult, type TaskEntry, type TaskMember, type TaskResult, TASK_QUEUE, taskIdOf, WORKFLOWS } from '../../contracts/task.ts';
 import { convertTemporalError, isAlreadyStarted, isNotFound, isWorkflowFailure } from './errors.ts';
 import { createFollower } from './follow.ts';
 import { createGroupFormer, type FormedGroup, type GroupFormer, type GroupFormerOptions } from './group-former.ts';
@@ -124,7 +124,7 @@ export function createTasks(options: TasksOptions): GovernedTasks {
     const input = parseValue(capability.input, request.input);
     const bytes = Buffer.byteLength(JSON.stringify(input) ?? '');
     if (bytes > INPUT_BYTES_MAX) throw fail('AIOS_INPUT_TOO_LARGE', `${bytes} bytes, at most ${INPUT_BYTES_MAX}.`);
-    const taskId = readableId('t', random.bytes(10));
+    const taskId = request.key === undefined ? readableId('t', random.bytes(10)) : taskIdOf(request.principal.tenant, capability.id, request.key);
     const acceptedAt = clock.now();
     const deadlineMs = Math.min(DEADLINE_MS_MAX, request.deadlineMs ?? Math.max(DEADLINE_MS_MIN, capability.budget.latencyMsMax * 4));
     if (deadlineMs <= 0) throw fail('AIOS_DEADLINE_EXCEEDED');

@@ -7,7 +7,7 @@ import { BUCKETS } from '../../contracts/address.ts';
 import type { KeyValue } from '../../contracts/ports.ts';
 import { bytesOf, codeOf, type MakePair, pause, textOf, unique, until } from './shared.ts';
 
-const BUCKET = BUCKETS.claims;
+const BUCKET = BUCKETS.tokens;
 
 export function describeKeyValue(name: string, make: MakePair<KeyValue>): void {
   describe(`keys and values (${name})`, () => {

@@ -232,14 +232,14 @@ describe('leases', () => {
 describe('keys and values', () => {
   test('create wins once, update compares, delete makes room', async () => {
     const kv = ports.keyValue;
-    const made = await Promise.all([1, 2, 3, 4].map((one) => kv.create('aios_claims', 'k1', bytes(String(one)))));
+    const made = await Promise.all([1, 2, 3, 4].map((one) => kv.create('aios_tokens', 'k1', bytes(String(one)))));
     expect(made.filter((one) => one !== undefined)).toHaveLength(1);
-    const got = await kv.get('aios_claims', 'k1');
-    const revision = await kv.update('aios_claims', 'k1', bytes('new'), got?.revision ?? 0);
-    expect(await codeOf(kv.update('aios_claims', 'k1', bytes('old'), revision - 1))).toBe('AIOS_STATE_CONFLICT');
-    await kv.delete('aios_claims', 'k1');
-    expect(await kv.get('aios_claims', 'k1')).toBeUndefined();
-    expect(await kv.create('aios_claims', 'k1', bytes('again'))).toBeGreaterThan(revision);
+    const got = await kv.get('aios_tokens', 'k1');
+    const revision = await kv.update('aios_tokens', 'k1', bytes('new'), got?.revision ?? 0);
+    expect(await codeOf(kv.update('aios_tokens', 'k1', bytes('old'), revision - 1))).toBe('AIOS_STATE_CONFLICT');
+    await kv.delete('aios_tokens', 'k1');
+    expect(await kv.get('aios_tokens', 'k1')).toBeUndefined();
+    expect(await kv.create('aios_tokens', 'k1', bytes('again'))).toBeGreaterThan(revision);
   });
   test('a key with a life goes away, others stay; keys lists what is there', async () => {
     const kv = ports.keyValue;
