@@ -47,6 +47,11 @@ export function createTaskDirectory(link: NatsLink, keyValue: KeyValue): TaskDir
       return { entry: holder.taskId === slot ? holder : ((await find(holder.tenant, holder.taskId)) ?? holder), ours: false };
     },
     find,
+    async claimed(tenant, capability, key) {
+      const holder = await read(tenant, taskIdOf(tenant, capability, key));
+      if (holder === undefined || holder.key !== key || holder.capability !== capability) return undefined;
+      return (await find(tenant, holder.taskId)) ?? holder;
+    },
     async moved(tenant, taskId, workflowId) {
       const key = keyOf(tenant, taskId);
       for (let attempt = 0; attempt < MOVES_MAX; attempt++) {

@@ -9,6 +9,7 @@ import { hasCode } from '../../contracts/errors.ts';
 import { parseId, parseCapabilityId } from '../../contracts/ids.ts';
 import type { Outcome } from '../../contracts/message.ts';
 import type { MailboxDelivery } from '../../contracts/ports.ts';
+import { taskIdOf } from '../../contracts/task.ts';
 import { connectNats } from '../../infra/nats/connect.ts';
 import { MAX_DELIVER, consumerConfig } from '../../infra/nats/mailboxes.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
@@ -275,6 +276,19 @@ describe('task directory and wait tokens', () => {
     expect(await other.taskDirectory.find('demo', winner)).toMatchObject({ workflowId: 'w/elsewhere' });
     expect(await other.taskDirectory.find('demo', 't-d')).toBeUndefined();
     expect(await codeOf(ports.taskDirectory.moved('demo', 't-none', 'w'))).toBe('AIOS_TASK_UNKNOWN');
+  });
+  test('a task whose id follows from its key is claimed by its entry, whoever comes first, a direct start under another id among them', async () => {
+    const derived = entry(taskIdOf('demo', 'echo.say', 'order-17'), 'order-17');
+    const claims = await Promise.all([ports, other, ports].map((one, index) => one.taskDirectory.claim({ ...derived, workflowId: `w/${index}` })));
+    expect(claims.filter((claim) => claim.ours)).toHaveLength(1);
+    expect(new Set(claims.map((claim) => claim.entry.workflowId)).size).toBe(1);
+    expect(await other.taskDirectory.claim(entry('t-direct', 'order-17'))).toMatchObject({ ours: false, entry: { taskId: derived.taskId } });
+    expect(await other.taskDirectory.find('demo', 't-direct')).toBeUndefined();
+    expect((await ports.taskDirectory.claim(entry('t-direct2', 'order-18'))).ours).toBe(true);
+    expect(await other.taskDirectory.claim(entry(taskIdOf('demo', 'echo.say', 'order-18'), 'order-18'))).toMatchObject({ ours: false, entry: { taskId: 't-direct2' } });
+    expect(await other.taskDirectory.claimed?.('demo', 'echo.say', 'order-18')).toMatchObject({ taskId: 't-direct2' });
+    expect(await other.taskDirectory.claimed?.('demo', 'echo.say', 'order-19')).toBeUndefined();
+    expect(await codeOf(ports.taskDirectory.claim({ ...derived, key: derived.taskId, capability: 'other.one' }))).toBe('AIOS_KEY_CONFLICT');
   });
   test('list gives the newest of one tenant', async () => {
     for (const index of [1, 2, 3, 4]) await ports.taskDirectory.claim({ ...entry(`t-l${index}`, `l${index}`), tenant: 'lister' });
