@@ -75,11 +75,9 @@ export function createTasks(options: TasksOptions): GovernedTasks {
       place.leave();
       throw thrown;
     });
-    if ('refusal' in admitted) {
+    if ('earlier' in admitted) {
       place.leave();
-      const earlier = request.key === undefined ? undefined : await directory.claimed?.(prepared.entry.tenant, prepared.entry.capability, request.key);
-      if (earlier === undefined) throw admitted.refusal;
-      return replay(earlier, prepared);
+      return replay(admitted.earlier, prepared);
     }
     const entry: TaskEntry = { ...prepared.entry, workflowId: place.workflowId };
     let claim: { readonly entry: TaskEntry; readonly ours: boolean };
@@ -92,7 +90,8 @@ export function createTasks(options: TasksOptions): GovernedTasks {
     }
     if (!claim.ours) {
       place.leave();
-      await admitted.giveBack();
+      // Who has the same id, made from the same key, holds the same place.
+      if (claim.entry.taskId !== entry.taskId) await admitted.giveBack();
       return replay(claim.entry, prepared);
     }
     pending.set(entry.taskId, quietly(Promise.withResolvers<TaskResult>()));
@@ -107,15 +106,17 @@ export function createTasks(options: TasksOptions): GovernedTasks {
     return { entry: claim.entry, replayed: false };
   }
 
-  /** A place in the rate and the concurrency of the capability, where an operator limits them. */
-  async function admit({ tenant, capability, taskId }: Pick<TaskEntry, 'tenant' | 'capability' | 'taskId'>, deadline: number): Promise<{ readonly refusal: Error } | { giveBack(): Promise<void> }> {
+  /** A place in the rate and the concurrency of the capability, where an operator limits them; a key that is known takes none. */
+  async function admit({ tenant, capability, taskId, key }: Pick<TaskEntry, 'tenant' | 'capability' | 'taskId' | 'key'>, deadline: number): Promise<{ readonly earlier: TaskEntry } | { giveBack(): Promise<void> }> {
     const { budgets } = options;
     if (budgets === undefined || (await budgets.limited?.(tenant, capability)) !== true) return { giveBack: async () => {} };
+    const earlier = await directory.claimed?.(tenant, capability, key);
+    if (earlier !== undefined) return { earlier };
     const [answer] = await budgets.reserve([admissionOf({ tenant, capability, taskId, deadline })]);
     const refusal = admissionRefusal(capability, answer);
     if (refusal === undefined) return { giveBack: () => budgets.settle([voidOf(tenant, taskId)]).catch(() => undefined) };
     metrics.count('aios_tasks_limited_total', { capability, code: refusal.code });
-    return { refusal };
+    throw refusal;
   }
 
   function prepare(request: StartRequest) {
