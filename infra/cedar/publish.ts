@@ -122,7 +122,13 @@ export function verifyBundle(signed: SignedBundle, verifier: SignatureVerifier):
 
 // ---- publishing
 
-export type PublishOptions = Omit<BundleOptions, 'version'> & { readonly dir: string; readonly store: PolicyStore; readonly signer: Signer; readonly verifier: SignatureVerifier };
+export type PublishOptions = Omit<BundleOptions, 'version'> & {
+  readonly dir: string; readonly store: PolicyStore; readonly signer: Signer; readonly verifier: SignatureVerifier;
+  /** The highest version that was ever published, where that is known: after a roll back it is above the one in force. */
+  readonly versionMin?: number;
+  /** Signs, but publishes nothing. */
+  readonly dry?: boolean;
+};
 export interface Published {
   readonly signed: SignedBundle;
   readonly bundle: PolicyBundle;
@@ -131,13 +137,13 @@ export interface Published {
 }
 
 /** Publishes the folder under the next version, unless the bundle in force holds the same content. @throws AIOS_POLICY_INVALID */
-export async function publishShipped({ store, signer, verifier, ...options }: PublishOptions): Promise<Published> {
+export async function publishShipped({ store, signer, verifier, versionMin = 0, dry = false, ...options }: PublishOptions): Promise<Published> {
   const before = await inForce(store, verifier);
-  const bundle = await buildBundle({ ...options, version: (before?.bundle.version ?? 0) + 1 });
+  const bundle = await buildBundle({ ...options, version: Math.max(before?.bundle.version ?? 0, versionMin) + 1 });
   if (before !== undefined && contentOf(before.bundle) === contentOf(bundle) && before.bundle.notAfter > options.now + VALIDITY_MS_DEFAULT / 12) return { ...before, published: false };
   const signed = signBundle(bundle, signer);
-  await store.publish(signed);
-  return { signed, bundle, published: true };
+  if (!dry) await store.publish(signed);
+  return { signed, bundle, published: !dry };
 }
 
 /** What a bundle says, whoever made it and when. */

@@ -1,5 +1,5 @@
 // The policy bundle in force, distributed by NATS KV and checked by signature before anything in it is believed.
-// Owns: the keys `current` and `next`, the copy of this process and its slices. Never makes or edits a bundle.
+// Owns: the keys `current`, `next` and `bundle.<digest>`, the copy of this process and its slices. Never makes or edits a bundle.
 // Others may assume: a slice object stays the same object while its bundle is in force; a published bundle is in force
 // in every connected process at once, and after a broken watch within half a minute; a forged one never is.
 
@@ -25,6 +25,24 @@ const signedSchema = z.strictObject({ digest: z.string().transform(parseDigest),
 export interface NatsPolicyStore extends PolicyStore, AsyncDisposable {
   /** The bundle in force, verified. @throws AIOS_POLICY_MISSING */
   bundle(): Promise<PolicyBundle>;
+  /** Every bundle that was published here, newest version first. */
+  versions(): Promise<readonly StoredBundle[]>;
+  /** Puts a bundle that was published earlier in force again, under its own digest, and forgets what was to follow. @throws AIOS_POLICY_MISSING, AIOS_STATE_CONFLICT */
+  activate(digest: string): Promise<StoredBundle>;
+  /** Who chose what is in force: whoever sets a system up may replace its own choice, never an operator's. */
+  chosenBy(): Promise<Chooser>;
+  publish(signed: SignedBundle, by?: Chooser): Promise<void>;
+}
+
+export type Chooser = 'setup' | 'operator';
+
+export interface StoredBundle {
+  readonly digest: string;
+  readonly version: number;
+  readonly createdAt: number;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly state: 'in force' | 'scheduled' | 'earlier';
 }
 
 interface InForce { readonly signed: SignedBundle; readonly bundle: PolicyBundle; readonly slices: Map<string, PolicySlice> }
@@ -70,19 +88,54 @@ export function createPolicyStore(link: NatsLink, keyValue: KeyValue, verifier: 
     },
     current: async () => (await inForce()).signed,
     bundle: async () => (await inForce()).bundle,
-    async publish(signed) {
+    async publish(signed, by = 'setup') {
       const value = gzipSync(toBytes(signed));
       const { bundle } = open(verifier, value);
       if (value.byteLength > STORED_BYTES_MAX) throw fail('AIOS_POLICY_INVALID', `The bundle takes ${value.byteLength} bytes zipped, at most ${STORED_BYTES_MAX}.`);
       const key = bundle.notBefore > link.clock.now() ? KEYS.next : KEYS.current;
+      await keyValue.create(BUCKETS.policy, archiveKey(signed.digest), value);
       await replace(keyValue, verifier, key, bundle, signed, value);
+      await keyValue.put(BUCKETS.policy, CHOSEN_BY, new TextEncoder().encode(by));
       take(key, value);
+    },
+    async chosenBy() {
+      const found = await keyValue.get(BUCKETS.policy, CHOSEN_BY);
+      return found !== undefined && new TextDecoder().decode(found.value) === 'operator' ? 'operator' : 'setup';
+    },
+    async versions() {
+      const keys = await keyValue.keys(BUCKETS.policy, `${ARCHIVE}.*`);
+      const found = await Promise.all(keys.map((key) => keyValue.get(BUCKETS.policy, key)));
+      const active = await inForce().then(({ signed }) => signed.digest, () => undefined);
+      const scheduled = held.next?.signed.digest;
+      return found.flatMap((one) => (one === undefined ? [] : [describe(open(verifier, one.value), active, scheduled)])).sort((a, b) => b.version - a.version);
+    },
+    async activate(digest) {
+      const found = await keyValue.get(BUCKETS.policy, archiveKey(digest));
+      if (found === undefined) throw fail('AIOS_POLICY_MISSING', 'No bundle of this digest was published here; see "aios policy versions".');
+      const chosen = open(verifier, found.value);
+      if (chosen.bundle.notAfter <= link.clock.now()) throw fail('AIOS_POLICY_MISSING', `Version ${chosen.bundle.version} ended.`);
+      const before = await keyValue.get(BUCKETS.policy, KEYS.current);
+      if (before === undefined) await keyValue.create(BUCKETS.policy, KEYS.current, found.value);
+      else await keyValue.update(BUCKETS.policy, KEYS.current, found.value, before.revision);
+      await keyValue.delete(BUCKETS.policy, KEYS.next);
+      await keyValue.put(BUCKETS.policy, CHOSEN_BY, new TextEncoder().encode('operator'));
+      take(KEYS.current, found.value);
+      take(KEYS.next, undefined);
+      return describe(chosen, chosen.signed.digest, undefined);
     },
     async [Symbol.asyncDispose]() {
       const open = await watching?.catch(() => undefined);
       await open?.[Symbol.asyncDispose]();
     },
   };
+}
+
+const CHOSEN_BY = 'chosen-by';
+const ARCHIVE = 'bundle';
+const archiveKey = (digest: string): string => `${ARCHIVE}.${parseDigest(digest).slice('sha256:'.length)}`;
+
+function describe({ signed: { digest }, bundle: { version, createdAt, notBefore, notAfter } }: InForce, active: string | undefined, scheduled: string | undefined): StoredBundle {
+  return { digest, version, createdAt, notBefore, notAfter, state: digest === active ? 'in force' : digest === scheduled ? 'scheduled' : 'earlier' };
 }
 
 /** Compare and set, so that of two publishers at once the higher version stays. */

@@ -3,14 +3,16 @@
 // Reads /proc, so it runs on Linux.
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
 const bin = fileURLToPath(new URL('../../infra/cli/bin.mjs', import.meta.url));
+const shipped = fileURLToPath(new URL('../../policies/', import.meta.url));
 const run = promisify(execFile);
 const UP_MS_MAX = 90_000;
 
@@ -40,6 +42,36 @@ async function aios(home: string, ...parameters: string[]): Promise<{ code: numb
   return run(process.execPath, [bin, ...parameters, '--home', home], { env: { ...process.env, NODE_OPTIONS: '' } }).then(({ stdout, stderr }) => ({ code: 0, out: stdout, err: stderr }), (error: { code: number; stdout: string; stderr: string }) => ({ code: error.code, out: error.stdout, err: error.stderr }));
 }
 
+/** A bundle that comes into force at its time, decides from then on, and gives way to the digest before it. */
+async function activatesAndRollsBack(home: string): Promise<void> {
+  const folder = join(home, 'policies');
+  await cp(shipped, folder, { recursive: true });
+  await writeFile(join(folder, 'freeze.cedar'), '@id("freeze") forbid (principal, action == Action::"commit", resource == Capability::"echo.say");\n');
+  await writeFile(join(folder, 'freeze.cases.yaml'), 'cases:\n  - { name: frozen, action: commit, capability: echo.say, facts: { effectKind: none }, expect: { kind: deny, deciding: [freeze] } }\n');
+  const say = async (): Promise<{ state: string; bundle: string }> => {
+    const { out } = await aios(home, 'start', 'echo.say', '{"text":"hello"}', '--json');
+    const { state, verdicts } = JSON.parse(out) as { state: string; verdicts: readonly { bundle: string }[] };
+    return { state, bundle: verdicts[0]?.bundle ?? '' };
+  };
+  const first = await say();
+  expect(JSON.parse((await aios(home, 'policy', 'diff', '--dir', folder, '--json')).out)).toEqual([{ what: 'policies', name: 'freeze', how: 'added' }]);
+  const published = JSON.parse((await aios(home, 'policy', 'publish', '--dir', folder, '--at', '4s', '--json')).out) as { published: boolean; version: number; digest: string; notBefore: number };
+  expect(published).toMatchObject({ published: true, version: 2 });
+  if (Date.now() < published.notBefore - 1_500) expect(await say()).toEqual(first);
+  await sleep(Math.max(0, published.notBefore - Date.now()));
+  expect(await say()).toEqual({ state: 'refused', bundle: published.digest });
+  expect(JSON.parse((await aios(home, 'policy', 'rollback', '1', '--json')).out)).toEqual({ version: 1, digest: first.bundle });
+  expect(await say()).toEqual(first);
+  const versions = JSON.parse((await aios(home, 'policy', 'versions', '--json')).out) as readonly { version: number; state: string }[];
+  expect(versions.map(({ version, state }) => [version, state])).toEqual([[2, 'earlier'], [1, 'in force']]);
+  // What the ledger holds of it, asked again under the other folder: the two that went through would not have.
+  const again = await aios(home, 'policy', 'what-if', '--dir', folder, '--since', '1h', '--fail-on-change', '--json');
+  const { replayed, approximate, by, changed } = JSON.parse(again.out) as { replayed: number; approximate: number; by: Record<string, number>; changed: readonly { principal: string }[] };
+  expect(again.code).toBe(1);
+  expect(by).toEqual({ 'commit allow->deny': replayed - 1 });
+  expect({ approximate, principals: [...new Set(changed.map(({ principal }) => principal))] }).toEqual({ approximate: 0, principals: ['helpdesk'] });
+}
+
 test('aios up - a second start in the same home is refused by name, a task runs, SIGTERM leaves nothing within 10 s', { timeout: 240_000 }, async () => {
   const home = await mkdtemp(join(tmpdir(), 'aios-up-'));
   const child = await up(home);
@@ -50,6 +82,8 @@ test('aios up - a second start in the same home is refused by name, a task runs,
     expect((await aios(home, 'doctor')).code).toBe(0);
     const task = await aios(home, 'start', 'echo.say', '{"text":"hello"}', '--json');
     expect(JSON.parse(task.out)).toMatchObject({ state: 'done', output: { text: 'hello' } });
+
+    await activatesAndRollsBack(home);
 
     // Every process lives within what the message server lets its role do.
     expect(await readFile(join(home, 'nats', 'nats.log'), 'utf8')).not.toContain('Violation');
