@@ -117,7 +117,7 @@ function envelopeOf(ports: ActivityPorts, capability: Capability, tenant: string
   const actor = key === undefined ? member.taskId : parseId('agent-id', key);
   return {
     v: 1, id: ports.envelopeId(tenant, member.taskId, member.attempt, member.rung), tenant, task: member.taskId, capability: capability.id, actor, principal: { ...member.principal, roles: [...member.principal.roles] },
-    rung: member.rung, deadline: member.deadline, mandate, depth: 0, input: member.input, ...(member.trace === undefined ? {} : { trace: member.trace }),
+    rung: member.rung, deadline: member.deadline, mandate, depth: 0, input: member.input, ...(member.walk === undefined ? {} : { walk: member.walk }), ...(member.trace === undefined ? {} : { trace: member.trace }),
   };
 }
 

@@ -19,9 +19,10 @@ export interface Attempted {
 }
 
 export function judge(capability: Capability, input: unknown, outcome: Outcome, attempted: Attempted): MemberOutcome {
-  const base = { ...attempted, receipts: outcome.receipts, costMicroUsd: outcome.costMicroUsd, facts: {} };
+  const base = { ...attempted, receipts: outcome.receipts, costMicroUsd: outcome.costMicroUsd, facts: {}, ...(outcome.steps === undefined ? {} : { steps: outcome.steps }) };
   if (outcome.status === 'failed') return { ...base, status: outcome.error.code === 'AIOS_BUDGET_EXCEEDED' ? 'over-budget' : 'failed', error: errorIn(outcome.error) };
   if (outcome.costMicroUsd > capability.budget.microUsdMax) return { ...base, status: 'over-budget', error: bodyOf(fail('AIOS_BUDGET_EXCEEDED')) };
+  if (outcome.status === 'step') return { ...base, status: 'step', walk: { step: outcome.step, facts: outcome.facts, seen: outcome.seen } };
   try {
     const output = parseValue(capability.output, outcome.output);
     const effect = outcome.effect === undefined ? undefined : declared(capability, outcome.effect);

@@ -4,10 +4,11 @@
 // and a handler that takes or returns the wrong type does not compile.
 
 import type { z } from 'zod';
-import type { AgentDefinition, EventDefinition, EventHandler, Handler, ListenOptions, MailboxBounds, Passivation, StartHandler, Supervision } from '../contracts/agent.ts';
+import type { AgentContext, AgentDefinition, AnyTeam, EventDefinition, EventHandler, Handler, ListenOptions, MailboxBounds, Passivation, StartHandler, Supervision, Team, TeamSteps } from '../contracts/agent.ts';
 import type { Capability } from '../contracts/capability.ts';
 import { fail } from '../contracts/errors.ts';
 import { parseCapabilityId, parseId } from '../contracts/ids.ts';
+import { followThrough } from './teams/follow.ts';
 
 export interface AgentOptions {
   readonly supervise?: Partial<Supervision>;
@@ -29,6 +30,8 @@ export interface StatefulOptions<S> extends AgentOptions {
 
 export interface AgentBuilder<S> extends AgentDefinition<S> {
   handle<I, O>(capability: Capability<I, O>, handle: Handler<NoInfer<I>, NoInfer<O>, S>): AgentBuilder<S>;
+  /** Several agents on one capability, as a step machine; who walks the steps is the capability's `orchestration`. */
+  team<I, O, const T extends TeamSteps>(capability: Capability<I, O>, team: Team<NoInfer<I>, NoInfer<O>, T>): AgentBuilder<S>;
   /** Takes the event when it is told to this agent, and when anybody of the tenant publishes it. */
   on<E>(event: EventDefinition<E>, handle: EventHandler<NoInfer<E>, S>, options?: ListenOptions<NoInfer<E>>): AgentBuilder<S>;
 }
@@ -62,6 +65,14 @@ function builder<S>(definition: AgentDefinition<S>): AgentBuilder<S> {
       free(definition, capability.id);
       // The one place where a handler's types are forgotten; the runtime parses input and output with the capability's own schemas.
       const entry = { capability: capability as unknown as Capability, handle: handle as Handler<unknown, unknown, S> };
+      return builder({ ...definition, handlers: new Map([...definition.handlers, [capability.id as string, entry]]) });
+    },
+    team<I, O, const T extends TeamSteps>(capability: Capability<I, O>, team: Team<I, O, T>) {
+      free(definition, capability.id);
+      if (capability.delivery !== 'durable') throw fail('AIOS_INPUT_INVALID', `${capability.id} is ephemeral: steps that come back to the brain need a mailbox.`);
+      // As above: answers of steps are parsed with their own schemas wherever they come from outside.
+      const erased = team as unknown as AnyTeam;
+      const entry = { capability: capability as unknown as Capability, handle: (input: unknown, ctx: AgentContext<S>) => followThrough(erased, input, ctx as AgentContext), team: erased };
       return builder({ ...definition, handlers: new Map([...definition.handlers, [capability.id as string, entry]]) });
     },
     on<E>(event: EventDefinition<E>, handle: EventHandler<E, S>, options: ListenOptions<E> = {}) {

@@ -7,7 +7,7 @@ import type { Capability, Rung } from './capability.ts';
 import type { Grant } from './mandate.ts';
 import type { ProposedEffect } from './message.ts';
 import type { Logger, SearchAnswer } from './ports.ts';
-import type { Principal } from './verdict.ts';
+import type { Facts, Principal } from './verdict.ts';
 
 export interface AskOptions {
   readonly timeoutMs?: number;
@@ -49,6 +49,39 @@ export interface AgentContext<S = unknown> {
 }
 
 export type Handler<I, O, S> = (input: I, ctx: AgentContext<S>) => Promise<O> | O;
+
+// ---- teams: several agents on one task, as a step machine
+
+/** What a step may touch: everything a turn may, but state, since the next step may run in another turn. */
+export type TeamContext = Omit<AgentContext, 'state'>;
+/** One step: an ask, usually. Its answer is plain JSON data, kept between the steps. */
+export interface TeamStep<I = never, O = unknown> {
+  readonly output: z.ZodType<O>;
+  readonly run: (input: I, ctx: TeamContext) => Promise<O>;
+}
+export type TeamSteps = Readonly<Record<string, TeamStep>>;
+/** Answers so far, by step. */
+export type SeenOf<S extends TeamSteps> = { readonly [K in keyof S]?: z.output<S[K]['output']> };
+/** The step to take next, with what policies may know of it; or the end. */
+export type TeamNext<S extends TeamSteps, O> =
+  | { readonly [K in keyof S & string]: { readonly step: K; readonly input: Parameters<S[K]['run']>[0]; readonly facts?: Facts } }[keyof S & string]
+  | { readonly done: O; readonly effect?: ProposedEffect; readonly notes?: readonly string[] };
+/**
+ * Who does what in which order, as a pure function: `plan` looks at the input once, the function it returns at the answers so far.
+ * The same answers give the same next step, so it does not matter who walks the steps, or in how many turns.
+ */
+export interface Team<I, O, S extends TeamSteps = TeamSteps> {
+  readonly steps: S;
+  readonly plan: (input: I, rung: Rung) => (seen: SeenOf<S>) => TeamNext<S, O>;
+}
+/** A team whose types nobody needs to know: what the runtime walks. */
+export interface AnyTeam {
+  readonly steps: TeamSteps;
+  readonly plan: (input: unknown, rung: Rung) => (seen: Readonly<Record<string, unknown>>) => AnyNext;
+}
+export type AnyNext =
+  | { readonly step: string; readonly input: unknown; readonly facts?: Facts }
+  | { readonly done: unknown; readonly effect?: ProposedEffect; readonly notes?: readonly string[] };
 
 /** Something that happened or is wanted, sent to a mailbox or a topic; nobody waits for an answer. Named in the past tense. */
 export interface EventDefinition<E = unknown> {
@@ -97,7 +130,7 @@ export interface AgentDefinition<S = unknown> {
   readonly state?: z.ZodType<S>;
   readonly initial?: () => S;
   readonly onStart?: StartHandler<S>;
-  readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, S> }>;
+  readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, S>; readonly team?: AnyTeam }>;
   readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, S>; readonly actorKey?: (event: unknown) => string }>;
   readonly supervise?: Partial<Supervision>;
   readonly passivate?: Partial<Passivation>;
@@ -110,7 +143,7 @@ export interface AnyAgent {
   readonly state?: z.ZodType<unknown>;
   readonly initial?: () => unknown;
   readonly onStart?: StartHandler<never>;
-  readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, never> }>;
+  readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, never>; readonly team?: AnyTeam }>;
   readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, never>; readonly actorKey?: (event: unknown) => string }>;
   readonly supervise?: Partial<Supervision>;
   readonly passivate?: Partial<Passivation>;

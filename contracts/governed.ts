@@ -6,7 +6,7 @@
 import type { Rung } from './capability.ts';
 import type { ErrorBody } from './errors.ts';
 import type { PolicySlice } from './bundle.ts';
-import type { ProposedEffect, Trace } from './message.ts';
+import type { ProposedEffect, Trace, Walk } from './message.ts';
 import type { SettleRequest } from './ports.ts';
 import type { Receipt } from './receipt.ts';
 import type { Asked, AttemptRecord } from './record.ts';
@@ -57,6 +57,8 @@ export interface DispatchMember {
   readonly deadline: number;
   readonly spentMicroUsd: number;
   readonly trace?: Trace | undefined;
+  /** For a team whose steps come back, or one that goes on from a step. */
+  readonly walk?: Walk;
   /** Reservation of an earlier attempt, closed on the way. */
   readonly close?: SettleRequest;
 }

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { RUNGS } from './capability.ts';
 import type { ErrorCode } from './errors.ts';
 import { isErrorCode } from './errors.ts';
-import { principalSchema } from './verdict.ts';
+import { factsSchema, principalSchema } from './verdict.ts';
 import { receiptSchema } from './receipt.ts';
 
 const id = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
@@ -14,6 +14,35 @@ const capability = z.string().max(64).regex(/^[a-z][a-z0-9.-]*$/);
 /** W3C trace context, as it travels in headers too. */
 export const traceSchema = z.strictObject({ traceparent: z.string().max(64), tracestate: z.string().max(256).optional() });
 export type Trace = z.infer<typeof traceSchema>;
+
+/** Steps of a team at most, in one walk and in one report. */
+export const WALK_STEPS_MAX = 32;
+/** Canonical size of the answers that travel between the steps of a walk. */
+export const WALK_BYTES_MAX = 96 * 1024;
+const stepName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/);
+const seenSchema = z.record(stepName, z.unknown());
+
+/** How far a team may walk its steps in one dispatch, and where it stands. Absent: from the start, as far as it goes. */
+export const walkSchema = z.strictObject({
+  /** Steps that come back for the brain's verdict before they are taken. */
+  returns: z.union([z.literal('all'), z.array(stepName).max(WALK_STEPS_MAX)]),
+  /** The step that the brain has allowed. */
+  granted: stepName.optional(),
+  /** Answers of the steps taken so far. */
+  seen: seenSchema,
+});
+export type Walk = z.infer<typeof walkSchema>;
+
+/** A step that a team took by itself, with what its own policy looked at; the brain judges it again when the outcome arrives. */
+export const stepReportSchema = z.strictObject({
+  step: stepName,
+  facts: factsSchema,
+  /** What the attempt had spent by then, micro-USD, and the time it had left. */
+  costMicroUsd: z.number().int().nonnegative().safe(),
+  deadlineMsLeft: z.number().int().nonnegative().safe(),
+});
+export type StepReport = z.infer<typeof stepReportSchema>;
+const steps = z.array(stepReportSchema).max(WALK_STEPS_MAX).optional();
 
 export const envelopeSchema = z.strictObject({
   v: z.literal(1),
@@ -32,6 +61,7 @@ export const envelopeSchema = z.strictObject({
   trace: traceSchema.optional(),
   /** How deep in a delegation this is; the task itself is 0. */
   depth: z.number().int().min(0).max(16),
+  walk: walkSchema.optional(),
   input: z.unknown(),
 });
 export type Envelope = z.infer<typeof envelopeSchema>;
@@ -57,6 +87,7 @@ export const outcomeSchema = z.discriminatedUnion('status', [
     v: z.literal(1), status: z.literal('done'), id: z.string(), task: id, tenant: id,
     output: z.unknown(),
     effect: effectSchema.optional(),
+    steps,
     receipts: z.array(receiptSchema).max(128),
     /** Sum of what the gateway metered for this task, micro-USD. */
     costMicroUsd: z.number().int().nonnegative().safe(),
@@ -64,6 +95,15 @@ export const outcomeSchema = z.discriminatedUnion('status', [
   z.strictObject({
     v: z.literal(1), status: z.literal('failed'), id: z.string(), task: id, tenant: id,
     error: errorBodySchema,
+    steps,
+    receipts: z.array(receiptSchema).max(128),
+    costMicroUsd: z.number().int().nonnegative().safe(),
+  }),
+  /** The team stands before a step that is the brain's to allow; it goes on in another dispatch, or not at all. */
+  z.strictObject({
+    v: z.literal(1), status: z.literal('step'), id: z.string(), task: id, tenant: id,
+    step: stepName, facts: factsSchema, seen: seenSchema,
+    steps,
     receipts: z.array(receiptSchema).max(128),
     costMicroUsd: z.number().int().nonnegative().safe(),
   }),

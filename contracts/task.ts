@@ -8,7 +8,7 @@ import type { OpenedGroup } from './governed.ts';
 import type { Rung } from './capability.ts';
 import type { ErrorBody } from './errors.ts';
 import { readableId } from './ids.ts';
-import type { ProposedEffect, Trace } from './message.ts';
+import type { ProposedEffect, StepReport, Trace } from './message.ts';
 import { traceSchema } from './message.ts';
 import type { Receipt } from './receipt.ts';
 import type { AskedFacts } from './record.ts';
@@ -77,11 +77,19 @@ export interface ResumePoint {
   readonly degraded?: readonly string[];
   readonly receipts?: readonly Receipt[];
   readonly spentMicroUsd?: number;
+  readonly walk?: WalkPoint;
+}
+
+/** Where a team stands: before this step, with the answers of those before it. `facts` are what the step says of itself. */
+export interface WalkPoint {
+  readonly step: string;
+  readonly facts: Facts;
+  readonly seen: Readonly<Record<string, unknown>>;
 }
 
 /** What dispatch learned about one member. `facts` are computed outside the workflow from the checked output. */
 export interface MemberOutcome {
-  readonly status: 'done' | 'failed' | 'over-budget' | 'pending' | 'malformed';
+  readonly status: 'done' | 'failed' | 'over-budget' | 'pending' | 'malformed' | 'step';
   readonly output?: unknown;
   readonly effect?: ProposedEffect;
   readonly facts: Facts;
@@ -91,6 +99,10 @@ export interface MemberOutcome {
   readonly mandate?: string;
   readonly reservation?: string;
   readonly reservedMicroUsd?: number;
+  /** Steps the team took by itself in this attempt. */
+  readonly steps?: readonly StepReport[];
+  /** With `step`: where it stands. */
+  readonly walk?: WalkPoint;
 }
 
 export const TASK_STATES = ['queued', 'running', 'waiting', 'committing', 'done', 'refused', 'failed', 'cancelled'] as const;

@@ -77,6 +77,8 @@ export function obligationOf(policy: Pick<CedarPolicyJson, 'effect' | 'annotatio
 const GROUP = /^[A-Za-z0-9_-]{1,64}$/;
 /** Groups that may be asked one after the other when each lets its time pass. */
 const CHAIN_MAX = 4;
+/** Names of steps of a team, parted by single spaces; policies/steps.ts reads them. */
+const STEPS = /^[a-z][a-z0-9-]{0,31}( [a-z][a-z0-9-]{0,31}){0,31}$/;
 const APPROVAL_NOTES = ['quorum', 'expires', 'onExpiry', 'rank'] as const;
 
 function problemsOf(effect: 'permit' | 'forbid', notes: Readonly<Record<string, string>>): string[] {
@@ -92,6 +94,7 @@ function problemsOf(effect: 'permit' | 'forbid', notes: Readonly<Record<string, 
   require(!has('expires') || durationMs(notes['expires']) !== undefined, '@expires is a number and s, m, h or d, at most 90d');
   require(!has('onExpiry') || readExpiry(notes['onExpiry'] as string) !== undefined, `@onExpiry is at most ${CHAIN_MAX} times "escalate <group>", separated by commas, and then "deny" or "degrade <rung>"`);
   require(!has('degrade') || isRung(notes['degrade']), `@degrade is one of ${RUNGS.join(', ')}`);
+  require(!has('steps') || STEPS.test(notes['steps'] as string), '@steps is 1 to 32 names of steps with a space between them');
   return problems;
 }
 

@@ -17,8 +17,10 @@ import { bindingOf } from '../policies/approval.ts';
 import { resultOf } from '../policies/settlement.ts';
 import { groupPage, SEARCH, stateOf } from './page.ts';
 
-/** Steps of one task: at most five rungs, each with a dispatch, a wait and an approval, and room to spare. */
-const STEPS_MAX = 32;
+/** Steps of one task: at most five rungs, each with a dispatch, a wait and an approval, and a team's steps that come back; and room to spare. */
+const STEPS_MAX = 96;
+/** Rounds that a group makes for members whose team came back for a verdict; who is not through by then goes on alone. */
+const ROUNDS_MAX = 16;
 /** How long a decided approval stays open to answer second and late attempts. */
 const GRACE_MS = 10 * 60_000;
 const TASK_TIMEOUT = '3 s';
@@ -66,10 +68,13 @@ export async function governedTask(input: GovernedInput): Promise<GroupResult> {
   return CancellationScope.nonCancellable(() => close(group));
 }
 
-/** A group makes one round; who is not finished after it goes on alone. */
+/** A group makes one round, and one more while steps come back and are granted; who is not finished then goes on alone. */
 async function driveGroup(group: Governing, patienceMs: number): Promise<void> {
   await dispatch(group, patienceMs);
+  for (let round = 1; round < ROUNDS_MAX && group.runs.some(isWalking); round++) await dispatch(group, patienceMs, isWalking);
 }
+
+const isWalking = (run: Run): boolean => run.next.at === 'dispatch' && run.walk !== undefined;
 
 /** A task of its own goes on in place for as long as it takes. */
 async function driveOne(group: Governing, patienceMs: number): Promise<void> {
@@ -84,9 +89,9 @@ async function driveOne(group: Governing, patienceMs: number): Promise<void> {
 }
 
 /** Everything that may go out goes out in one local activity; its answer is one outcome a member. */
-async function dispatch(group: Governing, patienceMs: number): Promise<void> {
+async function dispatch(group: Governing, patienceMs: number, who: (run: Run) => boolean = () => true): Promise<void> {
   const scene = group.scene();
-  const out = group.runs.filter((run) => run.next.at === 'dispatch');
+  const out = group.runs.filter((run) => run.next.at === 'dispatch' && who(run));
   if (out.length === 0) return;
   const latest = Math.max(...out.map((run) => run.member.deadline));
   const args = { tenant: scene.tenant, capability: scene.capability, workflowId: workflowInfo().workflowId, policy: scene.slice.bundle, pinned: group.pinned, patienceMs, members: out.map((run) => dispatchOf(scene, run)) };
@@ -236,7 +241,7 @@ function askedOf(scene: Scene, run: Run, verdict: Escalation): Omit<Approved['in
   const outcome = run.outcome?.status === 'done' ? run.outcome : undefined;
   return {
     taskId: run.member.taskId, tenant: scene.tenant, capability: scene.capability, requester: run.member.principal, verdict,
-    actionDigest: digestOf({ capability: scene.capability, input: run.member.input, output: outcome?.output, effect: outcome?.effect }),
+    actionDigest: digestOf({ capability: scene.capability, input: run.member.input, output: outcome?.output, effect: outcome?.effect, ...(outcome !== undefined || run.walk === undefined ? {} : { step: run.walk.step, seen: run.walk.seen }) }),
   };
 }
 

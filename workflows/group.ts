@@ -7,14 +7,17 @@ import type { PolicySlice } from '../contracts/bundle.ts';
 import type { Rung } from '../contracts/capability.ts';
 import { ERRORS, type ErrorBody, type ErrorCode } from '../contracts/errors.ts';
 import type { DispatchMember, OpenedMember, Rechecked, SettleMember } from '../contracts/governed.ts';
+import type { StepReport, Walk } from '../contracts/message.ts';
 import type { SettleRequest } from '../contracts/ports.ts';
 import type { Receipt } from '../contracts/receipt.ts';
 import type { AskedFacts } from '../contracts/record.ts';
-import type { ApprovalResult, Approved, HumanDecision, MemberOutcome, ResumePoint, TaskMember } from '../contracts/task.ts';
-import type { Action, Facts, PolicyRequest, Verdict } from '../contracts/verdict.ts';
-import { BARE_FACTS, briefOf } from '../policies/asked.ts';
+import type { ApprovalResult, Approved, HumanDecision, MemberOutcome, ResumePoint, TaskMember, WalkPoint } from '../contracts/task.ts';
+import type { Action, PolicyRequest, Verdict } from '../contracts/verdict.ts';
+import { briefOf } from '../policies/asked.ts';
+import { requestOf, type Standing } from '../policies/context.ts';
 import { decide } from '../policies/evaluate.ts';
 import { humanApproval, QUARANTINE, QUARANTINE_REASON } from '../policies/ladder.ts';
+import { decideStep, returnsOf, stepRequest } from '../policies/steps.ts';
 
 export type Escalation = Extract<Verdict, { kind: 'escalate' }>;
 export type Ending = SettleMember['state'];
@@ -41,6 +44,8 @@ export interface Run {
   readonly reservedMicroUsd: number;
   readonly approved: boolean;
   readonly outcome?: MemberOutcome;
+  /** The step of a team that came back for a verdict; with the next dispatch it is granted. */
+  readonly walk?: WalkPoint;
   readonly mandate?: string;
   readonly human?: HumanDecision;
   /** Approvals that let it go on: what they rest on is checked again at the moment of the effect. */
@@ -76,47 +81,86 @@ export function begin(scene: Scene, member: TaskMember, opened: OpenedMember, re
     reservedMicroUsd: 0,
     approved: false,
     ...(resume?.settled === undefined ? {} : { outcome: resume.settled }),
+    ...(resume?.walk === undefined ? {} : { walk: resume.walk }),
     ...(resume?.settled?.mandate === undefined ? {} : { mandate: resume.settled.mandate }),
     next: { at: 'dispatch' },
   };
   if (opened.refused !== undefined) return end(base, 'failed', opened.refused);
   if (resume === undefined) return admitted(scene, base);
   if (resume.at === 'await') return { ...base, next: { at: 'await' } };
-  if (resume.at === 'redispatch') return dispatchable(scene, base);
+  if (resume.at === 'redispatch') return base.walk === undefined ? dispatchable(scene, base) : base;
   const last = base.verdicts.at(-1);
   return last?.kind === 'escalate' ? { ...base, next: { at: 'approval', verdict: last } } : dispatchable(scene, base);
 }
 
 function admitted(scene: Scene, run: Run): Run {
-  const { verdict, seen } = judged(scene, run, 'admit');
-  if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
-  if (verdict.kind === 'escalate') return { ...seen, next: { at: 'approval', verdict } };
-  if (verdict.kind === 'degrade') return descend(scene, seen, 'admit', verdict.rung);
-  return dispatchable(scene, seen);
+  return heeded(scene, judged(scene, run, 'admit'), (admitted) => dispatchable(scene, admitted));
+}
+
+/** A verdict, and the run that has it on record. */
+interface Judged { readonly verdict: Verdict; readonly seen: Run }
+
+/** What a verdict means, whatever it is about. */
+function heeded(scene: Scene, { verdict, seen }: Judged, allowed: (run: Run) => Run): Run {
+  switch (verdict.kind) {
+    case 'allow': return allowed(seen);
+    case 'deny': return end(seen, 'refused', refusal(verdict));
+    case 'escalate': return { ...seen, next: { at: 'approval', verdict } };
+    case 'degrade': return descend(scene, seen, verdict.action, verdict.rung);
+  }
 }
 
 /** Work may go out on this rung, or the next one is tried. */
 export function dispatchable(scene: Scene, run: Run): Run {
   if (run.rung === 'human') return { ...run, next: { at: 'approval', verdict: quarantined(run) === undefined ? humanVerdict(scene, 'The ladder ended: a person answers.') : quarantineVerdict(scene) } };
   if (run.member.deadline <= scene.now) return end(run, 'failed', errorOf('AIOS_DEADLINE_EXCEEDED'));
-  const { verdict, seen } = judged(scene, run, 'dispatch');
-  if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
-  if (verdict.kind === 'escalate') return { ...seen, next: { at: 'approval', verdict } };
-  if (verdict.kind === 'degrade') return descend(scene, seen, 'dispatch', verdict.rung);
-  return { ...seen, next: { at: 'dispatch' } };
+  return heeded(scene, judged(scene, run, 'dispatch'), outward);
 }
+
+const outward = (run: Run): Run => ({ ...run, next: { at: 'dispatch' } });
 
 /** What came back from one attempt. */
 export function arrived(scene: Scene, run: Run, outcome: MemberOutcome): Run {
-  const held = received(scene, run, outcome);
+  const { held, objection } = reviewed(scene, received(scene, run, outcome), run.spentMicroUsd, outcome.steps ?? []);
+  if (objection !== undefined) return heeded(scene, { verdict: objection, seen: held }, (seen) => seen);
   switch (outcome.status) {
     case 'pending': return { ...held, next: { at: 'await' } };
     case 'done': return committable(scene, held);
+    case 'step': return steppable(scene, held, outcome.walk);
     case 'over-budget': return descend(scene, held, outcome.error?.code ?? 'AIOS_BUDGET_EXCEEDED');
     case 'malformed': return descend(scene, held, outcome.error?.code ?? 'AIOS_MODEL_FAULT');
     case 'failed': return failed(scene, held, outcome.error ?? errorOf('AIOS_AGENT_FAULT'));
   }
 }
+
+/** Steps that the team took by itself are judged again by the pinned policy, on the facts it reports: what it should not have done does not count. */
+function reviewed(scene: Scene, run: Run, spentBefore: number, steps: readonly StepReport[]): { readonly held: Run; readonly objection: Verdict | undefined } {
+  let held = run;
+  const objections: Verdict[] = [];
+  for (const { step, facts, costMicroUsd, deadlineMsLeft } of steps) {
+    const standing = { ...standingOf(scene, run), costMicroUsd: spentBefore + costMicroUsd, deadlineMsLeft };
+    const asked = stepRequest(step, { principal: run.member.principal, capability: resourceOf(scene), facts, standing });
+    const verdict: Verdict = { ...decideStep(scene.slice, asked), by: 'team' };
+    held = noted(held, verdict, asked);
+    if (verdict.kind !== 'allow') objections.push(verdict);
+  }
+  return { held, objection: objections.find(({ kind }) => kind === 'deny') ?? objections[0] };
+}
+
+/** The team stands before a step that came back: it is granted, and the walk goes on in another dispatch, or it is not. */
+function steppable(scene: Scene, run: Run, walk: WalkPoint | undefined): Run {
+  if (walk === undefined) return descend(scene, run, 'AIOS_MODEL_FAULT');
+  if (run.member.deadline <= scene.now) return end(run, 'failed', errorOf('AIOS_DEADLINE_EXCEEDED'));
+  const asked = requestFor(scene, run, walk);
+  const verdict = decideStep(scene.slice, asked);
+  const { walk: _stood, ...outcome } = run.outcome ?? UNANSWERED;
+  return heeded(scene, { verdict, seen: noted({ ...run, outcome, walk, attempt: run.attempt + 1 }, verdict, asked) }, outward);
+}
+
+const UNANSWERED: MemberOutcome = { status: 'step', facts: {}, receipts: [], costMicroUsd: 0 };
+
+const requestFor = (scene: Scene, run: Run, { step, facts }: WalkPoint): PolicyRequest =>
+  stepRequest(step, { principal: run.member.principal, capability: resourceOf(scene), facts, standing: standingOf(scene, run) });
 
 /** The caller's own mistakes and a passed deadline end the task; everything else is what the ladder is for. */
 function failed(scene: Scene, run: Run, error: ErrorBody): Run {
@@ -134,13 +178,7 @@ function machineRungsBelow(scene: Scene, run: Run): number {
 }
 
 function committable(scene: Scene, run: Run): Run {
-  const { verdict, seen } = judged(scene, run, 'commit');
-  switch (verdict.kind) {
-    case 'allow': return end(seen, 'done');
-    case 'deny': return end(seen, 'refused', refusal(verdict));
-    case 'escalate': return { ...seen, next: { at: 'approval', verdict } };
-    case 'degrade': return descend(scene, seen, 'commit', verdict.rung);
-  }
+  return heeded(scene, judged(scene, run, 'commit'), (allowed) => end(allowed, 'done'));
 }
 
 /** One rung down, to the one policy names if it is lower than this one. Below the last rung stands a person. */
@@ -149,7 +187,7 @@ export function descend(scene: Scene, run: Run, reason: string, named?: Rung): R
   const here = ladder.indexOf(run.rung);
   const there = named === undefined ? here + 1 : Math.max(ladder.indexOf(named), here + 1);
   const rung = ladder[there] ?? 'human';
-  const { outcome: _gone, ...kept } = run;
+  const { outcome: _gone, walk: _given, ...kept } = run;
   const words = rung === 'human' && run.outcome !== undefined ? { ...kept, outcome: run.outcome } : kept;
   const lower: Run = { ...words, rung, attempt: run.attempt + 1, degraded: [...run.degraded, `${run.rung}:${reason}`] };
   return dispatchable(scene, lower);
@@ -168,7 +206,19 @@ export function decided(scene: Scene, run: Run, approved: Approved, checked: Rec
   if (approval.outcome === 'approved' && isQuarantine(run)) return triedAgain(scene, heard);
   const approvedRun: Run = { ...heard, approved: true, approvals: [...(run.approvals ?? []), approved], ...(checked.mandate === undefined ? {} : { mandate: checked.mandate }) };
   if (approval.outcome === 'answered') return rewritten(scene, approvedRun, approval, checked);
-  return run.outcome?.status === 'done' ? recommitted(scene, approvedRun, checked) : dispatchable(scene, { ...approvedRun, member: afresh(run.member, scene.now) });
+  if (run.outcome?.status === 'done') return recommitted(scene, approvedRun, checked);
+  const rested: Run = { ...approvedRun, member: afresh(run.member, scene.now) };
+  return run.walk === undefined ? dispatchable(scene, rested) : regranted(scene, rested, run.walk, checked);
+}
+
+/** A step that a person approved: a deny of either bundle holds. The approval was of this step and of nothing after it. */
+function regranted(scene: Scene, run: Run, walk: WalkPoint, checked: Rechecked): Run {
+  const asked = requestFor(scene, run, walk);
+  const pinned = decideStep(scene.slice, asked);
+  const current = checked.slice.bundle === scene.slice.bundle ? pinned : decideStep(checked.slice, asked);
+  const seen = current === pinned ? noted(run, pinned, asked) : noted(noted(run, pinned, asked), current, asked);
+  for (const verdict of [pinned, current]) if (verdict.kind === 'deny') return end(seen, 'refused', refusal(verdict));
+  return outward({ ...seen, approved: false });
 }
 
 /** Nobody decided: the declared default, which is a lower rung or a refusal. A rung that is not below this one is none. */
@@ -225,6 +275,7 @@ export function resumeOf(run: Run, from: string): ResumePoint {
   return {
     from, at, attempt: run.attempt, rung: run.rung, verdicts: withEscalation(run), asked: run.asked ?? [], degraded: run.degraded, receipts: run.receipts, spentMicroUsd: run.spentMicroUsd,
     ...(run.outcome === undefined ? {} : { settled: run.outcome }),
+    ...(run.walk === undefined ? {} : { walk: run.walk }),
   };
 }
 
@@ -239,12 +290,21 @@ export function dispatchOf(scene: Scene, run: Run): DispatchMember {
   const left = run.member.deadline - scene.now;
   const share = lower === 0 ? left : Math.min(left, Math.max(scene.slice.capability.budget.latencyMsMax, Math.floor(left / (lower + 1))));
   const close = run.open[0];
+  const walk = walkOf(scene, run);
   return {
     taskId: run.member.taskId, principal: run.member.principal, input: run.member.input, inputDigest: run.inputDigest, rung: run.rung, attempt: run.attempt,
     deadline: scene.now + Math.max(1, share), spentMicroUsd: run.spentMicroUsd,
     ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),
+    ...(walk === undefined ? {} : { walk }),
     ...(close === undefined ? {} : { close }),
   };
+}
+
+/** Nothing is sent to a team that walks on its own from the start. */
+function walkOf(scene: Scene, { walk }: Run): Walk | undefined {
+  const returns = returnsOf(scene.slice);
+  if (walk !== undefined) return { returns, granted: walk.step, seen: { ...walk.seen } };
+  return returns.length === 0 ? undefined : { returns, seen: {} };
 }
 
 /** What settlement is told; only a member whose verdict allowed it brings its effect. */
@@ -292,8 +352,8 @@ function received(scene: Scene, run: Run, outcome: MemberOutcome): Run {
 const reservationOf = (tenant: string, outcome: MemberOutcome | undefined): readonly SettleRequest[] =>
   outcome?.reservation === undefined ? [] : [{ tenant, reservation: outcome.reservation, spentMicroUsd: outcome.costMicroUsd }];
 
-/** The verdict of the pinned policy on this step, and the run that has it on record with what it was asked. */
-function judged(scene: Scene, run: Run, action: Action): { readonly verdict: Verdict; readonly seen: Run } {
+/** The verdict of the pinned policy on the task as a whole. */
+function judged(scene: Scene, run: Run, action: Action): Judged {
   const asked = request(scene, run, action);
   const verdict = decide(scene.slice, asked);
   return { verdict, seen: noted(run, verdict, asked) };
@@ -312,13 +372,16 @@ function quarantineVerdict(scene: Scene): Escalation {
   return { ...humanVerdict(scene, QUARANTINE_REASON), action: 'dispatch', deciding: [QUARANTINE] };
 }
 
-/** Neutral values stand for what an outcome did not say, so that no policy errs on an absent fact; scores have none, and a policy that asks for one refuses. */
 function request(scene: Scene, run: Run, action: Action): PolicyRequest {
-  const { dataClass, sla } = scene.slice.capability;
-  const known: Facts = {
-    ...BARE_FACTS,
-    ...(run.outcome?.status === 'done' ? run.outcome.facts : {}),
-    costMicroUsd: run.spentMicroUsd, reservedMicroUsd: run.reservedMicroUsd, rung: run.rung, dataClass, deadlineMsLeft: Math.max(0, run.member.deadline - scene.now), approved: run.approved,
-  };
-  return { action, principal: run.member.principal, resource: { capability: scene.capability, dataClass, sla }, context: known };
+  const facts = run.outcome?.status === 'done' ? run.outcome.facts : {};
+  return requestOf({ action, principal: run.member.principal, capability: resourceOf(scene), facts, standing: standingOf(scene, run) });
+}
+
+function standingOf(scene: Scene, run: Run): Standing {
+  return { costMicroUsd: run.spentMicroUsd, reservedMicroUsd: run.reservedMicroUsd, rung: run.rung, deadlineMsLeft: Math.max(0, run.member.deadline - scene.now), approved: run.approved };
+}
+
+function resourceOf({ capability, slice }: Scene): { readonly id: string; readonly dataClass: string; readonly sla: string } {
+  const { dataClass, sla } = slice.capability;
+  return { id: capability, dataClass, sla };
 }

@@ -100,7 +100,7 @@ const whereWords = (run: Run, where: ReadonlyMap<string, string>): string => {
   return place === undefined ? '' : `, goes on in \`${escapeCode(place)}\``;
 };
 
-const verdictWords = (verdict: Verdict): string => `${verdict.action}: ${verdict.kind}${verdict.deciding.length === 0 ? '' : ` (${escapeText(verdict.deciding.join(', '))})`}`;
+const verdictWords = (verdict: Verdict): string => `${verdict.action}${verdict.step === undefined ? '' : ` of step ${escapeText(verdict.step)}`}: ${verdict.kind}${verdict.deciding.length === 0 ? '' : ` (${escapeText(verdict.deciding.join(', '))})`}`;
 
 export const money = (microUsd: number): string => `$${(microUsd / 1_000_000).toFixed(6)}`;
 

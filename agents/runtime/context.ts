@@ -10,10 +10,11 @@ import type { Capability } from '../../contracts/capability.ts';
 import { type ErrorBody, fail, fromErrorBody } from '../../contracts/errors.ts';
 import { type AgentId, type AgentKind, type CapabilityId, parseId, type TenantId } from '../../contracts/ids.ts';
 import type { Grant } from '../../contracts/mandate.ts';
-import { effectSchema, type Envelope, HEADERS, type ProposedEffect, type Reply, replySchema } from '../../contracts/message.ts';
+import { effectSchema, type Envelope, HEADERS, type ProposedEffect, type Reply, replySchema, type StepReport } from '../../contracts/message.ts';
 import { parseBytes, parseValue, toBytes } from '../../contracts/parse.ts';
 import type { Bus, CapabilityRegistry, Clock, Logger, Mailboxes, Mandates, Outcomes, SearchAnswer } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
+import type { WalkPoint } from '../../contracts/task.ts';
 import { grantsName } from './authority.ts';
 import type { Call, Chain } from './chain.ts';
 import { childId } from './child-id.ts';
@@ -44,6 +45,9 @@ export interface Gathered {
   readonly posts: Post[];
   readonly timers: Map<string, TimerChange | undefined>;
   readonly effects: Map<string, unknown>;
+  /** Steps of a team that were taken by local policy, and the one that has to come back. */
+  readonly steps: StepReport[];
+  stand: WalkPoint | undefined;
 }
 
 export interface OpenContext {
@@ -71,7 +75,7 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
   const { envelope } = call;
   const { grant } = call.mandate;
   const tenant = envelope.tenant as TenantId;
-  const gathered: Gathered = { receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map() };
+  const gathered: Gathered = { receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map(), steps: [], stand: undefined };
   let controller: AbortController | undefined;
   let aborted = false;
   let closed = false;
@@ -241,6 +245,7 @@ async function askDurable(ports: ContextPorts, asked: Envelope, timeoutMs: numbe
   const answer = await outcome;
   if (answer === undefined) throw fail('AIOS_DEADLINE_EXCEEDED', `${asked.capability} did not answer.`);
   if (answer.status === 'failed') return { v: 1, status: 'failed', error: answer.error, receipts: [...answer.receipts].slice(0, 64), costMicroUsd: answer.costMicroUsd };
+  if (answer.status === 'step') throw fail('AIOS_POLICY_DENIED', `${asked.capability} stands before a step that only the brain allows.`);
   return { v: 1, status: 'done', output: answer.output, receipts: [...answer.receipts].slice(0, 64), costMicroUsd: answer.costMicroUsd };
 }
 

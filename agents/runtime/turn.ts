@@ -14,11 +14,12 @@ import type { Receipt } from '../../contracts/receipt.ts';
 import { authorise } from './authority.ts';
 import type { Call } from './chain.ts';
 import type { Cell } from './cells.ts';
-import { type ContextPorts, type Gathered, openContext } from './context.ts';
+import { type ContextPorts, type Gathered, openContext, type OpenContext } from './context.ts';
 import { toBase64 } from './envelope.ts';
 import type { HostLimits } from './ports.ts';
 import { bumpFence, type DoneEntry, EMPTY_RECORD, encodeRecord, findDone, nextRecord, parseRecord, type Post, type TimerChanges, type TurnRecord, type TurnResult } from './record.ts';
 import { backoffMs, classify, createIntensity } from './supervision.ts';
+import { walk, type WalkPorts } from './walk.ts';
 
 /** The time a host owns a partition. Leaseless hosts have no fence: nobody else may serve. */
 export interface Tenure {
@@ -28,7 +29,7 @@ export interface Tenure {
   onLost(run: () => void): () => void;
 }
 
-export interface TurnPorts extends ContextPorts {
+export interface TurnPorts extends ContextPorts, WalkPorts {
   readonly stateLog: StateLog;
   readonly deadLetters: DeadLetters;
   readonly metrics: Metrics;
@@ -122,7 +123,7 @@ async function decide(host: TurnPorts, turn: Turn, record: TurnRecord): Promise<
   if (delivery.attempt > host.limits.deliveriesMax) return give(turn, fail('AIOS_QUARANTINED', `Delivered ${delivery.attempt} times.`), 'max-deliveries');
   if (now >= envelope.deadline) return give(turn, fail('AIOS_DEADLINE_EXCEEDED'), 'expired');
   if (now < cell.stoppedUntil) return stopped(turn, cell.stoppedUntil - now);
-  const target = targetOf(turn);
+  const target = targetOf(host, turn);
   if (target === undefined) return give(turn, fail('AIOS_CAPABILITY_UNKNOWN', `${cell.address.kind} does not handle ${envelope.capability}.`), 'unknown-kind');
   let mandate: VerifiedMandate;
   try {
@@ -137,20 +138,23 @@ async function decide(host: TurnPorts, turn: Turn, record: TurnRecord): Promise<
 interface Target {
   /** Absent for events. */
   readonly traits: CapabilityTraits | undefined;
-  readonly run: (context: never) => Promise<unknown> | unknown;
-  readonly parseOutput: (output: unknown) => unknown;
+  readonly run: (opened: OpenContext, mandate: VerifiedMandate) => Promise<unknown> | unknown;
+  /** A walk that came back has no output yet. */
+  readonly parseOutput: (output: unknown, gathered: Gathered) => unknown;
 }
 
-function targetOf({ cell, envelope }: Turn): Target | undefined {
+function targetOf(host: TurnPorts, { cell, envelope }: Turn): Target | undefined {
   const { handlers, events } = cell.kind.definition;
   const handler = handlers.get(envelope.capability);
   if (handler !== undefined) {
-    const { capability } = handler;
-    return { traits: capability, run: (context) => handler.handle(parseValue(capability.input, envelope.input), context), parseOutput: (output) => parseOutput(capability.output, output) };
+    const { capability, team } = handler;
+    const input = (): unknown => parseValue(capability.input, envelope.input);
+    if (team !== undefined) return { traits: capability, run: (opened, mandate) => walk(host, team, input(), { capability, envelope, mandate, opened }), parseOutput: (output, { stand }) => (stand === undefined ? parseOutput(capability.output, output) : undefined) };
+    return { traits: capability, run: ({ context }) => handler.handle(input(), context as never), parseOutput: (output) => parseOutput(capability.output, output) };
   }
   const listener = events?.get(envelope.capability);
   if (listener === undefined) return undefined;
-  return { traits: undefined, run: (context) => listener.handle(parseValue(listener.event.payload, envelope.input), context), parseOutput: () => undefined };
+  return { traits: undefined, run: ({ context }) => listener.handle(parseValue(listener.event.payload, envelope.input), context as never), parseOutput: () => undefined };
 }
 
 /** An answer that does not match the agent's own schema is the agent's fault, not the caller's. */
@@ -175,7 +179,7 @@ async function handle(host: TurnPorts, turn: Turn, record: TurnRecord, target: T
   host.logger.debug({ agent: definition.kind, task: envelope.task, attempt: turn.delivery.attempt }, 'turn started');
   const work = async (): Promise<unknown> => {
     if (!cell.started) await definition.onStart?.(opened.context as never);
-    return target.parseOutput(await target.run(opened.context as never));
+    return target.parseOutput(await target.run(opened, mandate), opened.gathered);
   };
   try {
     const output = await Promise.race([host.chain(call, work), bounds.ended]);
@@ -296,7 +300,7 @@ const nameOf = (thrown: unknown): string => (isAiosError(thrown) ? thrown.code :
 
 // ---- what a turn leaves behind
 
-const NOTHING: Gathered = Object.freeze({ receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map() });
+const NOTHING: Gathered = Object.freeze({ receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map(), steps: [], stand: undefined });
 
 const give = (turn: Turn, thrown: unknown, letter: DeadLetterReason | undefined): Plan => giveGathered(turn, toErrorBody(thrown), { gathered: NOTHING, ms: 0 }, letter);
 
@@ -323,9 +327,10 @@ function entryOf(turn: Turn, answer: { readonly output: unknown } | { readonly e
   const marked = letter === undefined ? {} : { letter };
   if (isEvent(turn)) return { id: envelope.id, ...marked };
   const receipts = [turnReceipt(turn, facts), ...facts.gathered.receipts];
-  const head = { v: 1 as const, id: envelope.id, task: envelope.task, tenant: envelope.tenant, receipts, costMicroUsd: facts.gathered.costMicroUsd };
+  const { effect, stand, steps } = facts.gathered;
+  const head = { v: 1 as const, id: envelope.id, task: envelope.task, tenant: envelope.tenant, receipts, costMicroUsd: facts.gathered.costMicroUsd, ...(steps.length === 0 ? {} : { steps }) };
   if ('error' in answer) return { id: envelope.id, outcome: textOf({ ...head, status: 'failed', error: { ...answer.error } }), ...marked };
-  const { effect } = facts.gathered;
+  if (stand !== undefined) return { id: envelope.id, outcome: textOf({ ...head, status: 'step', step: stand.step, facts: stand.facts, seen: { ...stand.seen } }), ...marked };
   return { id: envelope.id, outcome: textOf({ ...head, status: 'done', output: answer.output, ...(effect === undefined ? {} : { effect }) }), ...marked };
 }
 

@@ -39,7 +39,7 @@ async function tail(context: CliContext, options: { readonly for: number }): Pro
     await using _open = await bus.subscribe(STREAMS.outcomes.subjects[0], { concurrencyMax: 1_024 }, (message) => {
       const outcome = parseBytes(outcomeSchema, message.data);
       const turn = outcome.receipts.find((receipt) => receipt.kind === 'turn');
-      const words = [tenantOf(message.subject) ?? '-', outcome.task, turn?.kind === 'turn' ? `${turn.agent} ${turn.capability} ${turn.ms} ms` : '-', outcome.status === 'done' ? 'done' : outcome.error.code];
+      const words = [tenantOf(message.subject) ?? '-', outcome.task, turn?.kind === 'turn' ? `${turn.agent} ${turn.capability} ${turn.ms} ms` : '-', outcome.status === 'failed' ? outcome.error.code : outcome.status];
       context.print({ json: { at: Date.now(), task: outcome.task, tenant: outcome.tenant, status: outcome.status, turn, ...(outcome.status === 'failed' ? { code: outcome.error.code } : {}) }, text: words.join('  ') });
     });
     await new Promise<void>((resolve) => {

@@ -53,7 +53,7 @@ export function normalise(tree: LineageNode): unknown {
 }
 
 const stable = ({ kind, detail }: LineageNode): unknown =>
-  kind === 'policy' ? { action: detail['action'], verdict: detail['verdict'], deciding: detail['deciding'] }
+  kind === 'policy' ? { action: detail['action'], step: detail['step'], verdict: detail['verdict'], deciding: detail['deciding'] }
     : kind === 'fragment' ? { document: detail['document'], chunk: detail['chunk'], digest: detail['digest'] }
       : kind === 'retrieval' ? { space: detail['space'], manifest: detail['manifest'] }
         : { effect: detail['effect'], applied: detail['applied'] };
@@ -70,7 +70,8 @@ function settled(record: DecisionRecord, attempts: readonly Typed<AttemptRecord>
 
 function policy(verdict: Verdict): LineageNode {
   const extra = verdict.kind === 'escalate' ? { approvers: verdict.approval.approvers } : verdict.kind === 'degrade' ? { rung: verdict.rung } : {};
-  return node('policy', `${verdict.action}: ${verdict.kind}`, { action: verdict.action, verdict: verdict.kind, deciding: verdict.deciding, bundle: verdict.bundle, ...extra });
+  const step = verdict.step === undefined ? {} : { step: verdict.step, by: verdict.by ?? 'brain' };
+  return node('policy', `${verdict.action}${verdict.step === undefined ? '' : ` of step ${verdict.step}`}: ${verdict.kind}`, { action: verdict.action, ...step, verdict: verdict.kind, deciding: verdict.deciding, bundle: verdict.bundle, ...extra });
 }
 
 function receipt(seen: Receipt): LineageNode {

@@ -18,6 +18,7 @@ import type { CapabilityRegistry } from '../../contracts/ports.ts';
 import type { Config } from '../config.ts';
 import { loadKeys, type Keys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
+import { createVerifier } from '../crypto/signer.ts';
 import { serveInspection } from '../nats/inspection.ts';
 import { connectPorts, type NatsPorts } from '../nats/index.ts';
 import { watchRevocations } from '../nats/revocations.ts';
@@ -58,8 +59,9 @@ export async function startAgentHost(config: Config, deps: AgentHostDeps = {}): 
   const keys = deps.keys ?? (await waitForKeys(config, telemetry));
   const { revocations } = opening.use(await watchRevocations(ports.keyValue));
   const mandates = mandatesOf(keys, { clock, random, revocations });
+  const policies = opening.use(ports.policyStore(createVerifier(keys.keyring)));
   const host = opening.use(createAgentHost(
-    { ...ports, mandates, clock, random, logger, metrics, tracer },
+    { ...ports, policies, mandates, clock, random, logger, metrics, tracer },
     { agents, name: readableId(config.name.slice(0, 40), random.bytes(5)), partitions: deps.partitions ?? 'leased', registry: deps.registry ?? createRegistry(agents), limits: { leaseMs: LEASE_MS, acquireStepMax: PARTITIONS, ...deps.limits }, ...(deps.intercept === undefined ? {} : { intercept: deps.intercept }) },
   ));
   opening.use(await ports.startKeepers());

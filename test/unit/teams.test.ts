@@ -28,7 +28,7 @@ async function lookAt(leader: Parameters<ReturnType<typeof defineAgent>['handle'
   await host.start();
   return await kit.dispatch('leader', kit.envelope(lead, {}, { grant }), 5_000);
 }
-const outputOf = (outcome: Outcome | undefined): unknown => (outcome?.status === 'done' ? outcome.output : outcome?.error.code);
+const outputOf = (outcome: Outcome | undefined): unknown => (outcome?.status === 'done' ? outcome.output : outcome?.status === 'failed' ? outcome.error.code : undefined);
 const notesOf = (outcome: Outcome | undefined): readonly string[] => outcome?.receipts.flatMap((receipt) => (receipt.kind === 'turn' && receipt.agent === 'leader' ? receipt.local : [])) ?? [];
 
 describe('teams', () => {

@@ -3,7 +3,7 @@
 // Never uses a shipped ticket or intent. Others may assume: a ticket pays for at most a few of these questions, inside its own
 // deadline and mandate; tickets of one moment share what they learn, and a bar that too few scores stand behind is the highest.
 
-import type { AgentContext } from '../../../contracts/agent.ts';
+import type { TeamContext } from '../../../contracts/agent.ts';
 import { spaceSample } from '../../gateway/capabilities.ts';
 import { barOf, type Calibration } from './calibration.ts';
 import { supportCompose, supportRetrieve } from './capabilities.ts';
@@ -17,7 +17,7 @@ const SCORES_MIN = 8;
 const FRAGMENTS_ASKED = 24;
 const SPACES_KEPT_MAX = 64;
 
-type Context = AgentContext<undefined>;
+type Context = TeamContext;
 type Heading = { readonly document: string; readonly question: string };
 interface Gathering {
   readonly scores: number[];
