@@ -98,10 +98,10 @@ function object(shape: Readonly<Record<string, Node>>): Accepts | undefined {
   if (members === undefined || names.includes('__proto__')) return undefined;
   const optional = Object.values(shape).map((node) => node._zod.def.type === 'optional');
   return (value) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+    if (!isPlain(value)) return false;
     let present = 0;
     for (let i = 0; i < names.length; i++) {
-      const member = (value as Record<string, unknown>)[names[i] as string];
+      const member = value[names[i] as string];
       if (member === undefined && optional[i] === true) continue;
       if (!(members[i] as Accepts)(member)) return false;
       present++;
@@ -114,11 +114,14 @@ function object(shape: Readonly<Record<string, Node>>): Accepts | undefined {
 function record(key: Accepts | undefined, member: Accepts | undefined): Accepts | undefined {
   if (key === undefined || member === undefined) return undefined;
   return (value) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-    for (const name in value) if (name === '__proto__' || !key(name) || !member((value as Record<string, unknown>)[name])) return false;
+    if (!isPlain(value)) return false;
+    for (const name in value) if (name === '__proto__' || !key(name) || !member(value[name])) return false;
     return true;
   };
 }
+
+/** As JSON makes them: what has a prototype of its own may turn itself into something else when it is written. */
+const isPlain = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 
 // ---- bounds of strings, numbers and lengths
 
@@ -166,10 +169,11 @@ function matching(bounds: Bounds, { format, pattern }: Check): boolean {
 
 /** Schemas count code points: at most as many as units, and at least half of them. */
 function text({ low: least, high: most, pattern }: Bounds): Accepts {
-  const shortest = 2 * least;
-  if (pattern === undefined) return (value) => typeof value === 'string' && value.length <= most && value.length >= shortest;
-  return (value) => typeof value === 'string' && value.length <= most && value.length >= shortest && pattern.test(value);
+  const longEnough = least > 0 ? (value: string): boolean => value.length >= 2 * least || (value.length >= least && !SURROGATE.test(value)) : () => true;
+  if (pattern === undefined) return (value) => typeof value === 'string' && value.length <= most && longEnough(value);
+  return (value) => typeof value === 'string' && value.length <= most && longEnough(value) && pattern.test(value);
 }
+const SURROGATE = /[\ud800-\udfff]/;
 
 function number({ low: least, high: most, integer }: Bounds): Accepts {
   if (integer) return (value) => Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;

@@ -11,6 +11,7 @@ import type { Envelope } from '../../contracts/message.ts';
 import { createRegistry } from '../registry.ts';
 import { type Cells, compileKind, createCells, type Kind } from './cells.ts';
 import { composeChain, type Interceptor, metering, tracing } from './chain.ts';
+import { createDeadlines } from './deadlines.ts';
 import { checkAddressed, parseEnvelope } from './envelope.ts';
 import { createPartitions, LEASELESS, type Partitions } from './partitions.ts';
 import { type AgentPorts, compileLimits, type HostLimits } from './ports.ts';
@@ -74,7 +75,7 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
   const registry = options.registry ?? createRegistry(options.agents);
   const chain = composeChain([tracing(ports.tracer), metering(ports.metrics, ports.clock), ...(options.intercept ?? [])]);
   const onEscalation = options.onEscalation ?? (() => undefined);
-  const host: TurnPorts = { ...ports, timers: ports.timers, registry, chain, limits, onEscalation };
+  const host: TurnPorts = { ...ports, timers: ports.timers, registry, chain, limits, deadlines: createDeadlines(ports.clock), onEscalation };
   const cells = createCells({ turnsMax: limits.turnsMax, agentsMax: limits.agentsMax, now: () => ports.clock.now() });
   const inHand = new Map<MailboxDelivery, Tenure>();
   const heard = listeningOf(options.agents);

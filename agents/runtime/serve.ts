@@ -7,11 +7,12 @@ import { tenantOf } from '../../contracts/address.ts';
 import type { Capability } from '../../contracts/capability.ts';
 import { fail, toErrorBody } from '../../contracts/errors.ts';
 import type { Envelope, Reply } from '../../contracts/message.ts';
-import { MESSAGE_BYTES_MAX, parseValue, toBytes } from '../../contracts/parse.ts';
+import { MESSAGE_BYTES_MAX, parseFresh, toBytes } from '../../contracts/parse.ts';
 import type { BusMessage, Metrics } from '../../contracts/ports.ts';
 import { authorise } from './authority.ts';
 import type { Call } from './chain.ts';
 import { type ContextPorts, type Gathered, openContext } from './context.ts';
+import type { Deadlines } from './deadlines.ts';
 import { parseEnvelope } from './envelope.ts';
 import type { HostLimits } from './ports.ts';
 import { classify } from './supervision.ts';
@@ -20,6 +21,7 @@ import { parseOutput } from './turn.ts';
 export interface ServePorts extends ContextPorts {
   readonly metrics: Metrics;
   readonly limits: HostLimits;
+  readonly deadlines: Deadlines;
 }
 export interface Served {
   readonly agent: AnyAgent;
@@ -55,21 +57,31 @@ async function run(host: ServePorts, { agent, capability, handle }: Served, enve
   const call: Call = { kind: 'serve', agent: agent.kind, envelope, traits: capability, mandate };
   const opened = openContext(host, { call, deadline: envelope.deadline, state: agent.initial?.(), effectsAllowed: [], knownEffects: [] });
   const { gathered } = opened;
-  let cancel = nothing;
-  const expired = new Promise<never>((_, reject) => {
-    cancel = host.clock.after(Math.min(host.limits.turnMsMax, envelope.deadline - host.clock.now()), () => reject(fail('AIOS_DEADLINE_EXCEEDED')));
-  });
   try {
-    const input = parseValue(capability.input, envelope.input);
-    const output = await Promise.race([host.chain(call, async () => parseOutput(capability.output, await handle(input, opened.context as never))), expired]);
+    const input = parseFresh(capability.input, envelope.input);
+    const work = host.chain(call, async () => parseOutput(capability.output, await handle(input, opened.context as never)));
+    const output = await inTime(host, envelope.deadline, work);
     if (gathered.posts.length > 0 || gathered.timers.size > 0) throw fail('AIOS_AGENT_FAULT', 'an ephemeral handler sends no durable message: nothing would send it again after a crash.');
     return { v: 1, status: 'done', output, receipts: gathered.receipts.slice(0, 64), costMicroUsd: gathered.costMicroUsd };
   } catch (error) {
     return failedAsk(host, agent, error, gathered);
   } finally {
-    cancel();
     opened.close();
   }
+}
+
+/** What the work comes to, or AIOS_DEADLINE_EXCEEDED when the time is over first. */
+function inTime(host: ServePorts, deadline: number, work: Promise<unknown>): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const due = host.deadlines.after(Math.min(host.limits.turnMsMax, deadline - host.clock.now()), () => reject(fail('AIOS_DEADLINE_EXCEEDED')));
+    work.then((output) => {
+      host.deadlines.cancel(due);
+      resolve(output);
+    }, (error: unknown) => {
+      host.deadlines.cancel(due);
+      reject(error as Error);
+    });
+  });
 }
 
 function failedAsk(host: ServePorts, agent: AnyAgent, error: unknown, gathered: Gathered): Reply {
@@ -81,5 +93,3 @@ function failedAsk(host: ServePorts, agent: AnyAgent, error: unknown, gathered: 
 function failed(error: unknown, receipts: Gathered['receipts'], costMicroUsd: number): Reply {
   return { v: 1, status: 'failed', error: { ...toErrorBody(error) }, receipts: receipts.slice(0, 64), costMicroUsd };
 }
-
-const nothing = (): void => undefined;

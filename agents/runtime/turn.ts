@@ -8,7 +8,7 @@ import { ERRORS, type ErrorBody, fail, hasCode, isAiosError, toErrorBody } from 
 import type { CapabilityTraits } from '../../contracts/capability.ts';
 import type { VerifiedMandate } from '../../contracts/mandate.ts';
 import { type Envelope, type Outcome, outcomeSchema } from '../../contracts/message.ts';
-import { parseJson, parseValue } from '../../contracts/parse.ts';
+import { parseFresh, parseJson, parseValue } from '../../contracts/parse.ts';
 import type { DeadLetterReason, DeadLetters, MailboxDelivery, Metrics, Random, StateLog, Timers, Topics } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
 import { authorise } from './authority.ts';
@@ -16,6 +16,7 @@ import type { Call } from './chain.ts';
 import type { Cell } from './cells.ts';
 import { type ContextPorts, type Gathered, openContext, type OpenContext } from './context.ts';
 import { toBase64 } from './envelope.ts';
+import type { Deadlines } from './deadlines.ts';
 import type { HostLimits } from './ports.ts';
 import { bumpFence, type DoneEntry, EMPTY_RECORD, encodeRecord, findDone, nextRecord, parseRecord, type Post, type TimerChanges, type TurnRecord, type TurnResult } from './record.ts';
 import { backoffMs, classify, createIntensity } from './supervision.ts';
@@ -37,6 +38,7 @@ export interface TurnPorts extends ContextPorts, WalkPorts {
   readonly timers: Timers | undefined;
   readonly topics: Topics;
   readonly limits: HostLimits;
+  readonly deadlines: Deadlines;
   /** Told about every fault that the agent's supervision does not keep to itself. */
   readonly onEscalation: (agent: string, id: string, thrown: unknown) => void;
 }
@@ -160,7 +162,7 @@ function targetOf(host: TurnPorts, { cell, envelope }: Turn): Target | undefined
 /** An answer that does not match the agent's own schema is the agent's fault, not the caller's. */
 export function parseOutput<T>(schema: Parameters<typeof parseValue<T>>[0], output: unknown): T {
   try {
-    return parseValue(schema, output);
+    return parseFresh(schema, output);
   } catch (cause) {
     throw fail('AIOS_AGENT_FAULT', 'its answer does not match the schema.', { cause });
   }
@@ -335,7 +337,7 @@ function entryOf(turn: Turn, answer: { readonly output: unknown } | { readonly e
 }
 
 const textOf = (outcome: Outcome): string => JSON.stringify(outcome);
-const outcomeOf = (text: string): Outcome => parseValue(outcomeSchema, parseJson(text)) as Outcome;
+const outcomeOf = (text: string): Outcome => parseFresh(outcomeSchema, parseJson(text)) as Outcome;
 
 function turnReceipt({ cell, envelope, tenure }: Turn, { gathered, ms }: TurnFacts): Receipt {
   return { kind: 'turn', agent: cell.address.kind, capability: envelope.capability, rung: envelope.rung, fence: tenure.fence ?? 0, ms: Math.max(0, Math.round(ms * 100) / 100), local: [...gathered.notes] };

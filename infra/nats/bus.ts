@@ -25,8 +25,7 @@ export function createBus(link: NatsLink): Bus {
     },
     async request(subject, data, { timeoutMs, headers, signal }) {
       refuseClosed();
-      const answer = await link.request(subject, data, { timeoutMs: Math.max(1, Math.ceil(timeoutMs)), headers: toHeaders(headers), signal, what: `asking ${planeOf(subject)}` });
-      return toBusMessage(link, answer);
+      return new Received(link, await link.request(subject, data, { timeoutMs: Math.max(1, Math.ceil(timeoutMs)), headers: toHeaders(headers), signal, what: `asking ${planeOf(subject)}` }));
     },
     publish(subject, data, headers) {
       refuseClosed();
@@ -49,18 +48,16 @@ export function createBus(link: NatsLink): Bus {
 
 function subscribe(link: NatsLink, subject: string, queue: string | undefined, concurrencyMax: number, handle: (message: BusMessage) => void | Promise<void>): AsyncDisposable {
   const { metrics, logger } = link;
-  const running = new Set<Promise<void>>();
+  let running = 0;
+  let idle = nothing;
   const labels = { plane: planeOf(subject) };
 
   const subscription = link.nc.subscribe(subject, {
     ...(queue === undefined ? {} : { queue }),
     callback: (error, message) => {
       if (error !== null) return logger.error({ plane: labels.plane, error: error.message }, 'a subscription ended');
-      if (running.size >= concurrencyMax) return refuse(message);
-      const work = run(message);
-      if (work === undefined) return;
-      running.add(work);
-      void work.finally(() => running.delete(work));
+      if (running >= concurrencyMax) return refuse(message);
+      run(message);
     },
   });
 
@@ -69,14 +66,19 @@ function subscribe(link: NatsLink, subject: string, queue: string | undefined, c
     answerFailure(link, message, fail('AIOS_OVERLOADED', `${concurrencyMax} messages are being handled.`, { retryAfterMs: RETRY_AFTER_MS }));
   }
 
-  function run(message: Msg): Promise<void> | undefined {
+  function run(message: Msg): void {
+    running++;
     try {
-      const result = handle(toBusMessage(link, message));
-      return result instanceof Promise ? result.catch((thrown: unknown) => broke(message, thrown)) : undefined;
+      const result = handle(new Received(link, message));
+      if (result instanceof Promise) return void result.then(ended, (thrown: unknown) => (broke(message, thrown), ended()));
     } catch (thrown) {
       broke(message, thrown);
-      return undefined;
     }
+    ended();
+  }
+
+  function ended(): void {
+    if (--running === 0) idle();
   }
 
   function broke(message: Msg, thrown: unknown): void {
@@ -89,7 +91,7 @@ function subscribe(link: NatsLink, subject: string, queue: string | undefined, c
   return {
     async [Symbol.asyncDispose]() {
       if (!subscription.isClosed()) await subscription.drain().catch(() => undefined);
-      await Promise.allSettled(running);
+      if (running > 0) await new Promise<void>((resolve) => (idle = resolve));
     },
   };
 }
@@ -100,20 +102,24 @@ function answerFailure(link: NatsLink, message: Msg, thrown: unknown): void {
   respond(link, message, toBytes(reply));
 }
 
-function toBusMessage(link: NatsLink, message: Msg): BusMessage {
-  let headers: Readonly<Record<string, string>> | undefined;
-  const base = {
-    subject: message.subject,
-    data: message.data,
-    get headers() {
-      return (headers ??= fromHeaders(message.headers));
-    },
-  };
-  if (message.reply === undefined || message.reply === '') return base;
-  return Object.defineProperty(base as BusMessage, 'respond', {
-    enumerable: true,
-    value: (data: Uint8Array, extra?: Readonly<Record<string, string>>) => respond(link, message, data, extra),
-  });
+/** A message as its handler sees it. A class, since one is made for each message: its members are made once. */
+class Received implements BusMessage {
+  readonly subject: string;
+  readonly data: Uint8Array;
+  readonly respond?: (data: Uint8Array, headers?: Readonly<Record<string, string>>) => void;
+  readonly #message: Msg;
+  #headers: Readonly<Record<string, string>> | undefined;
+
+  constructor(link: NatsLink, message: Msg) {
+    this.subject = message.subject;
+    this.data = message.data;
+    this.#message = message;
+    if (message.reply !== undefined && message.reply !== '') this.respond = (data, extra) => respond(link, message, data, extra);
+  }
+
+  get headers(): Readonly<Record<string, string>> {
+    return (this.#headers ??= fromHeaders(this.#message.headers));
+  }
 }
 
 /** An answer that cannot be sent any more is counted: who asked has a timeout. */
@@ -127,6 +133,8 @@ function respond(link: NatsLink, message: Msg, data: Uint8Array, extra?: Readonl
     }
   });
 }
+
+const nothing = (): void => undefined;
 
 /** The fourth token (`cap`, `mbx`, …): safe as a metric label, never holds a tenant or an id. */
 function planeOf(subject: string): string {

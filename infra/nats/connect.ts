@@ -149,7 +149,7 @@ async function openLink(options: ConnectOptions, nc: NatsConnection, inbox: stri
   const { logger, metrics, clock } = options;
   const reconnects = new Set<() => void>();
   const together = createBatch();
-  const requests = createRequests(nc, `${inbox}_R`, together);
+  const requests = createRequests(nc, `${inbox}_R`, together, clock);
   const state: LinkState = { connected: true, renewing: undefined };
   void followStatus(nc, options, state, requests, reconnects);
   const js = jetstream(nc, { timeout: ACK_MS });

@@ -4,7 +4,9 @@
 // and all of them fail at once with AIOS_DISCONNECTED when `failAll` is called.
 
 import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/nats-core';
+import { createDeadlines, type Due } from '../../agents/runtime/deadlines.ts';
 import { fail } from '../../contracts/errors.ts';
+import type { Clock } from '../../contracts/ports.ts';
 import { convertNatsError } from './errors.ts';
 
 export interface RequestCall {
@@ -26,7 +28,7 @@ export interface Requests {
 interface Waiting {
   readonly subject: string;
   readonly call: RequestCall;
-  readonly timer: NodeJS.Timeout;
+  readonly due: Due;
   resolve(message: Msg): void;
   reject(error: Error): void;
   onAbort?: () => void;
@@ -36,7 +38,8 @@ interface Waiting {
  * @param inbox a subject prefix nobody else can subscribe to
  * @param together runs writes of one turn of the event loop in one go
  */
-export function createRequests(nc: NatsConnection, inbox: string, together: (write: () => void) => void, inFlightMax = 8_192): Requests {
+export function createRequests(nc: NatsConnection, inbox: string, together: (write: () => void) => void, clock: Clock, inFlightMax = 8_192): Requests {
+  const deadlines = createDeadlines(clock);
   const waiting = new Map<string, Waiting>();
   const prefix = `${inbox}.`;
   let counter = 0;
@@ -55,7 +58,7 @@ export function createRequests(nc: NatsConnection, inbox: string, together: (wri
     const entry = waiting.get(token);
     if (entry === undefined) return undefined;
     waiting.delete(token);
-    clearTimeout(entry.timer);
+    deadlines.cancel(entry.due);
     if (entry.onAbort !== undefined) entry.call.signal?.removeEventListener('abort', entry.onAbort);
     return entry;
   }
@@ -72,8 +75,8 @@ export function createRequests(nc: NatsConnection, inbox: string, together: (wri
   }
 
   function start(token: string, subject: string, call: RequestCall, resolve: (message: Msg) => void, reject: (error: Error) => void): void {
-    const timer = setTimeout(() => take(token)?.reject(fail('AIOS_DEADLINE_EXCEEDED', `${call.what} got no answer within ${call.timeoutMs} ms.`)), call.timeoutMs);
-    const entry: Waiting = { subject, call, timer, resolve, reject };
+    const due = deadlines.after(call.timeoutMs, () => take(token)?.reject(fail('AIOS_DEADLINE_EXCEEDED', `${call.what} got no answer within ${call.timeoutMs} ms.`)));
+    const entry: Waiting = { subject, call, due, resolve, reject };
     waiting.set(token, entry);
     if (call.signal === undefined) return;
     entry.onAbort = () => take(token)?.reject(fail('AIOS_TASK_CANCELLED', `${call.what} was given up.`));

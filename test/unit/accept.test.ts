@@ -11,7 +11,7 @@ import { parseFresh, parseJson } from '../../contracts/parse.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const principal = { id: 'tester', type: 'service', tenant: 'demo', roles: ['requester'] };
-const envelope = { v: 1, id: 'x'.repeat(40), tenant: 'demo', task: 't-1', capability: 'echo.ask', actor: 't-1', principal, rung: 'model', deadline: 1_900_000_000_000, mandate: 'x'.repeat(300), depth: 0, trace: { traceparent: '00-1-2-01' }, input: { text: 'x' } };
+const envelope = { v: 1, id: 'x'.repeat(20), tenant: 'demo', task: 't-1', capability: 'echo.ask', actor: 't-1', principal, rung: 'model', deadline: 1_900_000_000_000, mandate: 'x'.repeat(300), depth: 0, trace: { traceparent: '00-1-2-01' }, input: { text: 'x' } };
 const usage = { inputTokens: 1, cacheReadTokens: 0, cacheWriteTokens: 0, outputTokens: 2, reasoningTokens: 0, deviceUs: 3 };
 const receipts = [
   { kind: 'turn', agent: 'echo', capability: 'echo.say', rung: 'model', fence: 3, ms: 0.25, local: ['abstain:low'] },
@@ -28,7 +28,7 @@ const CASES: readonly [string, z.ZodType, readonly unknown[]][] = [
 ];
 
 const strange = fc.oneof(
-  fc.constantFrom<unknown>(null, true, '', 0, -1, 1.5, 16, 17, 2 ** 53, -0, [], {}, '😀'.repeat(33), 'a'.repeat(64), 'a'.repeat(65), 'x'.repeat(8_193), 'a\n', 'AIOS_NOPE', 'turn', 'failed', 2),
+  fc.constantFrom<unknown>(null, true, '', 0, -1, 1.5, 16, 17, 2 ** 53, -0, [], {}, '😀'.repeat(33), '😀'.repeat(15), '😀'.repeat(16), 'b'.repeat(15), 'b'.repeat(16), 'a'.repeat(64), 'a'.repeat(65), 'x'.repeat(8_193), 'a\n', 'AIOS_NOPE', 'turn', 'failed', 2),
   fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<unknown>,
 );
 const change = fc.record({ at: fc.nat(1_000), how: fc.constantFrom('replace', 'remove', 'add', '__proto__', 'constructor'), value: strange });
