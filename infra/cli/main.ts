@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { registerAgents } from './agents.ts';
+import { registerApprovals } from './approvals.ts';
 import { registerAudit } from './audit.ts';
 import { registerDeadLetters } from './dead-letters.ts';
 import { registerDoctor } from './doctor.ts';
@@ -15,7 +16,7 @@ import { EXIT, report } from './shared.ts';
 import { registerTasks } from './tasks.ts';
 import { registerUp } from './up.ts';
 
-const COMMANDS = [registerUp, registerTasks, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters, registerHosts];
+const COMMANDS = [registerUp, registerTasks, registerApprovals, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters, registerHosts];
 
 export function createProgram(): Command {
   const program = new Command('aios')

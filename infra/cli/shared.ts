@@ -79,7 +79,8 @@ function contextOf(globals: GlobalOptions): CliContext {
 }
 
 function keyFor(home: string, globals: GlobalOptions, principal: string): string {
-  const key = globals.key ?? process.env['AIOS_KEY'];
+  // Where a command signs, its --key may name the file of a signing key; an API key is never the name of a file.
+  const key = (globals.key !== undefined && existsSync(globals.key) ? undefined : globals.key) ?? process.env['AIOS_KEY'];
   if (key !== undefined) return key;
   const file = keyFileOf(home, globals.as ?? principal);
   if (!existsSync(file)) throw fail('AIOS_UNAUTHENTICATED', `there is no key at ${file}; give one with --key or AIOS_KEY, or another principal with --as.`);

@@ -1,6 +1,6 @@
-// Commands on tasks: start, tasks, show, cancel, approve, reject, answer.
+// Commands on tasks: start, tasks, show, cancel. What people decide is in approvals.ts.
 // Owns: their words. Everything goes through the HTTP API, as every caller does.
-// Others may assume: a decision is made as a person (`ana` in a development home), never as the service that started the task.
+// Others may assume: without --as the caller is the service of the home, which never decides.
 
 import { type Command, InvalidArgumentError } from 'commander';
 import { fail } from '../../contracts/errors.ts';
@@ -28,16 +28,9 @@ export function registerTasks(program: Command): void {
     .action(act(list));
   program.command('show <task>').description('show one task').action(act(show));
   program.command('cancel <task>').description('ask for a task to be cancelled').action(act(cancel));
-  const decisions = [['approve', 'approve what a task proposes'], ['reject', 'refuse what a task proposes'], ['answer', 'answer a waiting task in your own words (--text)']] as const;
-  for (const [decision, description] of decisions) {
-    const command = program.command(`${decision} <task>`).description(description).option('--reason <text>', 'why, kept in the lineage').option('--action <digest>', 'refuse unless this is the action that waits');
-    if (decision === 'answer') command.requiredOption('--text <text>', 'the answer');
-    command.action(act((context, task: string, options: DecideOptions) => decide(context, decision, task, options)));
-  }
 }
 
 interface StartOptions { readonly idempotencyKey?: string; readonly wait: number; readonly deadline?: number }
-interface DecideOptions { readonly reason?: string; readonly text?: string; readonly action?: string }
 
 async function start(context: CliContext, capability: string, json: string, options: StartOptions): Promise<void> {
   const client = await context.client();
@@ -69,13 +62,6 @@ async function show(context: CliContext, task: string): Promise<void> {
 async function cancel(context: CliContext, task: string): Promise<void> {
   await (await context.client()).cancel(task);
   context.print({ json: { taskId: task, asked: true }, text: `${task}: cancellation asked for` });
-}
-
-async function decide(context: CliContext, decision: 'approve' | 'reject' | 'answer', task: string, options: DecideOptions): Promise<void> {
-  const client = await context.client('ana');
-  const { accepted, message } = await client.decide(task, { decision, ...options });
-  if (!accepted) context.exit(EXIT.failed);
-  context.print({ json: { taskId: task, accepted, message }, text: `${task}: ${message}` });
 }
 
 /** One task in a line; what waits gets what an approver needs below it. */

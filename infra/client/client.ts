@@ -52,8 +52,8 @@ export interface Client {
   watch(taskId: string, options?: { readonly signal?: AbortSignal }): AsyncIterable<TaskView>;
   view(taskId: string): Promise<TaskView>;
   cancel(taskId: string): Promise<void>;
-  /** Decides as the principal of the key; never retried when the answer is lost, since a decision is single-use. */
-  decide(taskId: string, decision: Omit<Decision, 'by' | 'token'>): Promise<{ readonly accepted: boolean; readonly message: string }>;
+  /** Decides as the principal of the key, or as the person whose `token` says so; never retried when the answer is lost, since a decision is single-use. */
+  decide(taskId: string, decision: Omit<Decision, 'by'> & { readonly by?: string }): Promise<{ readonly accepted: boolean; readonly message: string }>;
   list(options?: { readonly state?: TaskState; readonly limit?: number }): Promise<readonly TaskView[]>;
   lineage(taskId: string): Promise<unknown>;
   capabilities(): Promise<readonly CapabilityView[]>;

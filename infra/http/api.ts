@@ -107,9 +107,9 @@ function addTaskRoutes(app: Hono<Known>, { tasks, lineage, now, tracer }: HttpAp
   app.post('/v1/tasks/:id/decide', async (c) => {
     const { tenant, taskId } = taskOf(c);
     const body = await bodyOf(c, decideBodySchema);
-    const { reason, text, action } = body;
-    const decision = { decision: body.decision, by: c.get('principal').id, ...(reason === undefined ? {} : { reason }), ...(text === undefined ? {} : { text }), ...(action === undefined ? {} : { action }) };
-    return c.json(await tasks.decide(tenant, taskId, decision));
+    const by = body.by ?? c.get('principal').id;
+    if (by !== c.get('principal').id && body.token === undefined) throw fail('AIOS_INPUT_INVALID', '"by" names somebody else: that needs a "token" that proves it.');
+    return c.json(await tasks.decide(tenant, taskId, { ...body, by }));
   });
   app.get('/v1/tasks/:id/lineage', async (c) => {
     if (lineage === undefined) throw fail('AIOS_UNAVAILABLE', 'This server keeps no lineage.');

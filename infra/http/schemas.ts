@@ -19,7 +19,11 @@ export const startBodySchema = z.strictObject({
   waitMs: z.number().int().min(0).max(WAIT_MS_MAX).optional().describe('Wait this long for the result before answering'),
 });
 export const decideBodySchema = z.strictObject({
-  decision: z.enum(['approve', 'reject', 'answer']),
+  decision: z.enum(['approve', 'reject', 'answer', 'delegate']),
+  by: z.string().regex(/^[A-Za-z0-9_.@-]{1,64}$/).optional().describe('Who decides, where a token proves it; otherwise the principal of the key'),
+  token: z.string().max(4_096).optional().describe('The decision signed with the approver\'s own key'),
+  to: z.string().regex(/^[A-Za-z0-9_.@-]{1,64}$/).optional().describe('With "delegate": who may decide in your place'),
+  until: z.number().int().positive().safe().optional().describe('With "delegate": until when, milliseconds since 1970'),
   reason: z.string().max(2_000).optional(),
   text: z.string().max(8_000).optional().describe('The answer in a person\'s words, with the decision "answer"'),
   action: z.string().max(80).optional().describe('First hex digits of the action digest; refused when it names another action'),

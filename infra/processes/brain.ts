@@ -12,6 +12,7 @@ import { hasCode } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
 import type { LedgerEntry } from '../../contracts/record.ts';
 import type { Config } from '../config.ts';
+import { approverVerifier } from '../crypto/approver-keys.ts';
 import { loadOrCreateKeys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
 import { createSigner, createVerifier } from '../crypto/signer.ts';
@@ -86,7 +87,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const hands = createHands({
     budgets, mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
-    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier), approvals: { provenOnly: config.protection.provenApproversOnly }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
+    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier, approverVerifier(join(config.home, 'keys'))), approvals: { provenOnly: config.protection.provenApproversOnly }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
   });
   const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, budgets, pin: hands.pin, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
   governed = tasks;

@@ -7,6 +7,8 @@ import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom
 import type { Labels, Metrics } from '../../contracts/ports.ts';
 
 const SERIES_PER_NAME_MAX = 256;
+/** For what people take: from seconds to a week. */
+const BUCKETS_SECONDS = [1, 5, 15, 60, 300, 900, 3_600, 14_400, 43_200, 86_400, 259_200, 604_800];
 const BUCKETS_MS = [0.5, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 
 export interface PrometheusMetrics extends Metrics {
@@ -53,7 +55,7 @@ export function createMetrics(process: string): PrometheusMetrics {
     observers.set(labels, names.set(name, made));
     return made;
   }
-  const histogram = (name: string, labels: Labels): Histogram => member(name, () => new Histogram({ ...options(name, labels), buckets: BUCKETS_MS }));
+  const histogram = (name: string, labels: Labels): Histogram => member(name, () => new Histogram({ ...options(name, labels), buckets: name.endsWith('_seconds') ? BUCKETS_SECONDS : BUCKETS_MS }));
   const options = (name: string, labels: Labels) => ({ name, help: name.replaceAll('_', ' '), labelNames: Object.keys(labels), registers: [registry] });
   return {
     count(name, labels = {}, by = 1) {

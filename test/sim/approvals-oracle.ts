@@ -18,9 +18,9 @@ export function broken(run: ApprovalRun): readonly string[] {
   must(run.answer !== undefined, 'the task never ended');
   if (run.outcomes.includes('approved')) must(validDecision(run), 'approved without a valid decision');
   for (const at of run.effects) {
-    must(run.intents.some((intent) => intent <= at), 'an effect before its intent');
+    must(run.intents.some((intent) => intent.at <= at), 'an effect before its intent');
     must(run.state.outcome === 'approved' && validDecision(run), 'an effect without a valid decision');
-    must(standsAt(run, run.intents[0] ?? at), 'an effect after the right, the policy or the money for it was gone');
+    must(stoodIn(run, run.intents[0]?.world), 'an effect after the right, the policy or the money for it was gone');
   }
   must((run.effects.length === 1) === (run.decidedState === 'done' && run.state.outcome === 'approved'), `the effect happened ${run.effects.length} times and the task is said to be ${run.decidedState}`);
   return wrong;
@@ -82,13 +82,8 @@ function seatsOf(run: ApprovalRun): readonly string[] | undefined {
   return seats.length >= run.input.verdict.approval.quorum ? seats : undefined;
 }
 
-/** At that moment everybody whose seat counted still belonged to the group, nothing was refused by policy and there was money. */
-function standsAt(run: ApprovalRun, at: number): boolean {
-  const seats = seatsOf(run) ?? [];
-  const group = lastRound(run).group;
-  const inForce = run.worlds.filter((world) => world.at <= at);
-  const atOnce = run.worlds.filter((world) => world.at === at);
-  return [...inForce.slice(-1), ...atOnce].some((world) => holds(world, group, seats));
+/** When the effect was settled on, everybody whose seat counted still belonged to the group, policy did not refuse and there was money. */
+function stoodIn(run: ApprovalRun, world: World | undefined): boolean {
+  const { group } = lastRound(run);
+  return world !== undefined && !world.denies && !world.broke && (seatsOf(run) ?? []).every((seat) => (world.groups[group] as readonly string[]).includes(seat));
 }
-
-const holds = (world: World, group: GroupName, seats: readonly string[]): boolean => !world.denies && !world.broke && seats.every((seat) => (world.groups[group] as readonly string[]).includes(seat));

@@ -50,7 +50,8 @@ export interface ApprovalRun {
   /** Different results that the brain put its seal on. */
   readonly sealed: number;
   readonly worlds: readonly World[];
-  readonly intents: readonly number[];
+  /** When an intent was written, and the world it was written in. */
+  readonly intents: readonly { readonly at: number; readonly world: World }[];
   readonly effects: readonly number[];
   readonly decisions: number;
   readonly forgedBelieved: boolean;
@@ -92,7 +93,7 @@ function createSim(seed: number, random: SeededRandom, rules: Rules) {
   const history: Heard[] = [];
   const outcomes: string[] = [];
   const sealed = new Set<string>();
-  const intents: number[] = [];
+  const intents: ApprovalRun['intents'][number][] = [];
   const effects: number[] = [];
   let state = openApproval(input, T0);
   let diverged = 0;
@@ -101,7 +102,7 @@ function createSim(seed: number, random: SeededRandom, rules: Rules) {
   let answer: SettledMember | undefined;
   let decidedState = 'open';
   const sim = { now: T0, schedule: [] as { at: number; run: () => Promise<void> }[], end, tally };
-  const ledger = createLedger(sim, intents);
+  const ledger = createLedger(sim, () => intents.push({ at: sim.now, world: worlds.at(-1) as World }));
   const ports = portsOf();
   plan();
   return sim;
@@ -321,7 +322,7 @@ function inputOf(random: SeededRandom): ApprovalInput {
 }
 
 /** The ledger's promise: an append that resolves is on disk; a power cut before it is not, one after it is. */
-function createLedger(sim: { readonly now: number }, intents: number[]) {
+function createLedger(sim: { readonly now: number }, onIntent: () => void) {
   const entries: LedgerEntry[] = [];
   const state = {
     fragile: false, appliedKeys: new Set<string>(),
@@ -330,7 +331,7 @@ function createLedger(sim: { readonly now: number }, intents: number[]) {
       if (state.fragile && chance(sim, entries.length, 0.05)) throw new Crash('power cut');
       const anchors = records.map((record) => {
         entries.push({ log: 'l', index: entries.length, at: sim.now, prev: '', hash: '', record });
-        if (record.kind === 'intent') intents.push(sim.now);
+        if (record.kind === 'intent') onIntent();
         return { log: 'l', index: entries.length - 1, head: '' };
       });
       if (state.fragile && chance(sim, entries.length + 7, 0.05)) throw new Crash('power cut');
