@@ -41,6 +41,16 @@ export interface Features {
   readonly priorMargin: number;
   /** Its lead over the written questions that nothing answers. */
   readonly priorOverNone: number;
+  /** Share of the question's terms that no document of the corpus uses. */
+  readonly unknown: number;
+  /** Weight of the heaviest term that the best document's fragments lack, against the heaviest of the question. */
+  readonly heaviestMissing: number;
+  /** 1 when the question names something that the best document's fragments never name. */
+  readonly nameMissing: number;
+  /** 1 when it names something that no document names. */
+  readonly nameUnknown: number;
+  /** Distinct terms against 24. */
+  readonly length: number;
 }
 
 export interface Logistic {
@@ -148,6 +158,7 @@ export function featuresOf(question: string, found: Found, ranked: readonly Frag
     coverage: coverageOf(weighed, text),
     margin: strength(weighed, found.prior, top, best) - (other === undefined ? 0 : strength(weighed, found.prior, top, other)),
     agreement: (firstLexical ? 0.5 : 0) + (firstDense ? 0.5 : 0),
+    ...absenceFeatures(question, weighed, found.weights, ofBest),
     ...priorFeatures(found.prior, best.document),
   };
 }
@@ -159,7 +170,29 @@ function priorFeatures(prior: Prior | undefined, document: string): Pick<Feature
   return { prior: own, priorMargin: own - next, priorOverNone: own - prior.none };
 }
 
-const NOTHING: Features = { chunkCosine: 0, sentenceCosine: 0, coverage: 0, margin: 0, agreement: 0, prior: 0, priorMargin: 0, priorOverNone: 0 };
+const TERMS_LONG = 24;
+
+/** What the question speaks of and the evidence does not: near misses are told by the one name that is nowhere. */
+function absenceFeatures(question: string, { terms }: Weighed, weights: Found['weights'], ofBest: readonly Fragment[]): Pick<Features, 'unknown' | 'heaviestMissing' | 'nameMissing' | 'nameUnknown' | 'length'> {
+  const present = new Set(termsOf(ofBest.map((fragment) => `${fragment.title} ${fragment.heading} ${fragment.text}`).join(' ')));
+  const heaviest = Math.max(1e-9, ...terms.map(([, weight]) => weight));
+  const missing = terms.filter(([term]) => !present.has(term)).map(([, weight]) => weight);
+  const names = termsOf(namesOf(question).join(' '));
+  return {
+    unknown: terms.length === 0 ? 0 : terms.filter(([term]) => weights[term] === undefined).length / terms.length,
+    heaviestMissing: Math.max(0, ...missing) / heaviest,
+    nameMissing: names.some((name) => !present.has(name)) ? 1 : 0,
+    nameUnknown: names.some((name) => weights[name] === undefined) ? 1 : 0,
+    length: Math.min(1, terms.length / TERMS_LONG),
+  };
+}
+
+/** Words with a capital inside, or a capital at the front where no sentence begins. */
+function namesOf(text: string): string[] {
+  return text.split(/(?<=[.!?])\s+|\n+/).flatMap((sentence) => sentence.split(/\s+/).filter((word, i) => /\p{L}\p{Lu}/u.test(word) || (i > 0 && /^\p{P}*\p{Lu}[\p{L}\p{N}]/u.test(word))));
+}
+
+const NOTHING: Features = { chunkCosine: 0, sentenceCosine: 0, coverage: 0, margin: 0, agreement: 0, prior: 0, priorMargin: 0, priorOverNone: 0, unknown: 0, heaviestMissing: 0, nameMissing: 0, nameUnknown: 0, length: 0 };
 
 /** The distinct terms of the question with their weights; a term the engine gave none weighs as much as the heaviest. */
 interface Weighed {

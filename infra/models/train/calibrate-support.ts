@@ -25,7 +25,7 @@ const SHARED = process.env['AIOS_DATA_DIR'] ?? '../shared/data';
 /** Largest share of wrong ones among the answered that the threshold may let through, on held-out folds. */
 const WRONG_SHARE_MAX = Number(process.env['AIOS_WRONG_SHARE_MAX'] ?? 0.1);
 const EFFECT_CONFIDENCE_MIN = 0.4;
-const SHIPPED_FEATURES = ['chunkCosine', 'sentenceCosine', 'coverage', 'margin', 'agreement', 'prior', 'priorMargin', 'priorOverNone', 'weakestPart', 'person', 'several'];
+const SHIPPED_FEATURES = ['chunkCosine', 'sentenceCosine', 'coverage', 'margin', 'agreement', 'prior', 'priorMargin', 'priorOverNone', 'weakestPart', 'person', 'several', 'unknown', 'heaviestMissing', 'nameMissing', 'nameUnknown', 'length'];
 
 interface Expected { readonly id: string; readonly expect: string; readonly kind: string; readonly split: string; readonly article?: string; readonly also?: readonly string[] }
 interface Row extends Example { readonly expected: Expected; readonly triage: Triage; readonly guarded: boolean }
