@@ -36,6 +36,8 @@ export interface ActivityPorts {
   /** Verifies a signed decision token. */
   readonly decisionToken: (claim: DecisionClaim, token: string) => boolean;
   readonly approvals: ApprovalPorts;
+  /** Whoever works on the task is told to stop, and its mandates are refused everywhere, until `untilMs` since 1970. */
+  readonly revokeTask: (tenant: string, taskId: string, untilMs: number) => Promise<void>;
   /** Told when tasks are settled and on record, a transaction before their workflow's end is stored. */
   readonly settled: (workflowId: string, results: readonly TaskResult[]) => void;
   /** Told when a workflow leaves the fast lane, so that the next group need not wait for it. */

@@ -15,6 +15,9 @@ import { bodyOf } from './judge.ts';
 import { checkPinned } from './open.ts';
 import type { ActivityPorts } from './ports.ts';
 
+/** Mandates outlive their task's deadline by the difference that clocks may have. */
+const MANDATE_SLACK_MS = 10_000;
+
 /** What became of one member's effect: applied (now or earlier), refused by the system of record, or there was none. */
 interface Effected {
   readonly member: SettleMember;
@@ -113,8 +116,15 @@ async function close(ports: ActivityPorts, args: SettleArgs): Promise<void> {
   await Promise.all([
     settle.length === 0 ? Promise.resolve() : ports.budgets.settle(settle),
     ...args.left.map((one) => ports.directory.moved(args.tenant, one.taskId, one.workflowId)),
+    ...args.members.map((member) => stopWork(ports, args.tenant, member)),
   ]);
   for (const member of args.members) ports.metrics.count('aios_tasks_total', { capability: args.capability, state: member.state });
+}
+
+/** A cancelled task's outcome is refused whatever happens; that its agent stops early saves work, and no settlement fails for it. */
+async function stopWork(ports: ActivityPorts, tenant: string, { taskId, state, deadline }: SettleMember): Promise<void> {
+  if (state !== 'cancelled' || deadline === undefined) return;
+  await ports.revokeTask(tenant, taskId, deadline + MANDATE_SLACK_MS).catch((thrown: unknown) => ports.logger.warn({ task: taskId, code: bodyOf(thrown).code }, 'the agent could not be told to stop'));
 }
 
 function settledOf(one: Effected, anchors: ReadonlyMap<string, LedgerAnchor>, given: SettleMember | undefined): SettledMember {

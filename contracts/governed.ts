@@ -160,6 +160,8 @@ export interface SettleMember {
   readonly feedback?: string;
   readonly error?: ErrorBody;
   readonly acceptedAt: number;
+  /** Of a cancelled task, ms since 1970: so long its mandate is refused, and whoever works on it stops. */
+  readonly deadline?: number;
   readonly trace?: Trace | undefined;
 }
 export interface SettleArgs {

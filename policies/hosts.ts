@@ -49,7 +49,7 @@ const BASE: Readonly<Record<Role, HostRights>> = {
   brain: {
     ...nothing,
     publishes: ['mailbox', 'budget', 'event', 'reply'], hears: ['outcome', 'budget'],
-    readsLogs: ['outcomes', 'state'], reads: ['policy', 'revoked', 'tasks', 'tokens', 'leases', 'blobs'], writes: ['tasks', 'tokens', 'leases', 'blobs'],
+    readsLogs: ['outcomes', 'state'], reads: ['policy', 'revoked', 'tasks', 'tokens', 'leases', 'blobs'], writes: ['tasks', 'tokens', 'leases', 'revoked', 'blobs'],
     provisions: true,
   },
   /** Wakes waiting workflows and gives up what cannot be read. */

@@ -291,25 +291,46 @@ function missingFor(grant: Grant, call: MandatedCall): readonly string[] {
 
 // ---- revocation
 
-/** Revoked block ids by prefix. The epoch grows with every change, so that cached verifications are looked at again. */
+/** Revoked block ids by prefix, and tasks that were cancelled. The epoch grows with every change, so that cached verifications are looked at again. */
 export interface Revocations {
   readonly epoch: number;
   has(blockId: string): boolean;
+  hasTask(tenant: string, task: string): boolean;
+  /** Runs after every change; returns the way to stop. */
+  onChange(run: () => void): () => void;
 }
+export interface MutableRevocations extends Revocations {
+  /** Tasks as `taskName` spells them. */
+  replace(prefixes: Iterable<string>, tasks?: Iterable<string>): void;
+  add(prefix: string): void;
+}
+export const taskName = (tenant: string, task: string): string => `${tenant}/${task}`;
 
 /** In memory; whoever watches the store calls `replace`. Since every block of a chain is asked for, a subtree falls with its root. */
-export function createRevocations(prefixes: Iterable<string> = []): Revocations & { replace(prefixes: Iterable<string>): void; add(prefix: string): void } {
+export function createRevocations(prefixes: Iterable<string> = []): MutableRevocations {
+  const listeners = new Set<() => void>();
   let known = new Set(prefixes);
+  let cancelled: ReadonlySet<string> = new Set();
   let epoch = 0;
+  const changed = (): void => {
+    epoch += 1;
+    for (const run of listeners) run();
+  };
   return {
     get epoch() { return epoch; },
     has: (blockId) => { for (const prefix of known) if (blockId.startsWith(prefix)) return true; return false; },
-    replace: (next) => { known = new Set(next); epoch += 1; },
-    add: (prefix) => { known = new Set(known).add(prefix); epoch += 1; },
+    hasTask: (tenant, task) => cancelled.has(taskName(tenant, task)),
+    onChange: (run) => { listeners.add(run); return () => listeners.delete(run); },
+    replace: (next, tasks = []) => { known = new Set(next); cancelled = new Set(tasks); changed(); },
+    add: (prefix) => { known = new Set(known).add(prefix); changed(); },
   };
 }
 
-/** @throws AIOS_MANDATE_INVALID when any block of the chain was revoked */
-export function checkRevoked(blockIds: readonly string[], revocations: Revocations): void {
-  if (blockIds.some((id) => revocations.has(id))) throw invalid('a block was revoked');
+/** Any block of the chain was revoked, or the task it was minted for was cancelled. */
+export const isRevoked = ({ blockIds, grant }: Pick<VerifiedMandate, 'blockIds' | 'grant'>, revocations: Revocations): boolean =>
+  revocations.hasTask(grant.tenant, grant.task) || blockIds.some((id) => revocations.has(id));
+
+/** @throws AIOS_MANDATE_INVALID for a mandate that `isRevoked` */
+export function checkRevoked(verified: Pick<VerifiedMandate, 'blockIds' | 'grant'>, revocations: Revocations): void {
+  if (isRevoked(verified, revocations)) throw invalid('a block was revoked');
 }

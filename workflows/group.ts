@@ -322,6 +322,7 @@ export function settlementOf(scene: Scene, run: Run): SettleMember {
     ...(done && run.approvals !== undefined ? { approvals: run.approvals, request: request(scene, run, 'commit') } : {}),
     ...(run.feedback === undefined ? {} : { feedback: run.feedback }),
     ...(next.error === undefined ? {} : { error: next.error }),
+    ...(next.state === 'cancelled' ? { deadline: run.member.deadline } : {}),
     ...(run.member.trace === undefined ? {} : { trace: run.member.trace }),
   };
 }

@@ -4,6 +4,7 @@
 
 import type { MailboxBounds, Passivation, Supervision } from '../../contracts/agent.ts';
 import type { Bus, Clock, DeadLetters, Leases, Logger, Mailboxes, Mandates, Metrics, Outcomes, PolicyStore, Random, StateLog, Timers, Topics, Tracer } from '../../contracts/ports.ts';
+import type { Revocations } from '../../policies/mandate.ts';
 
 export interface AgentPorts {
   readonly bus: Bus;
@@ -21,6 +22,8 @@ export interface AgentPorts {
   readonly tracer: Tracer;
   /** Absent: agents that set durable timers get AIOS_UNAVAILABLE. */
   readonly timers?: Timers;
+  /** Absent: a running turn whose mandate is revoked goes on to its end, and everything it asks is refused. */
+  readonly revocations?: Revocations;
   /** The policy a team's own steps are judged by. Absent: every step comes back to the brain. */
   readonly policies?: Pick<PolicyStore, 'slice'>;
 }

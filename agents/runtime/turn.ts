@@ -11,6 +11,7 @@ import { type Envelope, type Outcome, outcomeSchema } from '../../contracts/mess
 import { parseFresh, parseJson, parseValue } from '../../contracts/parse.ts';
 import type { DeadLetterReason, DeadLetters, MailboxDelivery, Metrics, Random, StateLog, Timers, Topics } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
+import { isRevoked, type Revocations } from '../../policies/mandate.ts';
 import { authorise } from './authority.ts';
 import type { Call } from './chain.ts';
 import type { Cell } from './cells.ts';
@@ -36,6 +37,7 @@ export interface TurnPorts extends ContextPorts, WalkPorts {
   readonly metrics: Metrics;
   readonly random: Random;
   readonly timers: Timers | undefined;
+  readonly revocations?: Revocations;
   readonly topics: Topics;
   readonly limits: HostLimits;
   readonly deadlines: Deadlines;
@@ -169,14 +171,14 @@ export function parseOutput<T>(schema: Parameters<typeof parseValue<T>>[0], outp
 }
 
 async function handle(host: TurnPorts, turn: Turn, record: TurnRecord, target: Target, mandate: VerifiedMandate): Promise<Plan> {
-  const { cell, envelope, tenure } = turn;
+  const { cell, envelope } = turn;
   const { definition } = cell.kind;
   const started = host.clock.monotonic();
   const call: Call = { kind: 'turn', agent: definition.kind, envelope, mandate, ...(target.traits === undefined ? {} : { traits: target.traits }) };
   const state = definition.state === undefined ? undefined : draftOf(turn, record);
   const deadline = Math.min(envelope.deadline, host.clock.now() + host.limits.turnMsMax);
   const opened = openContext(host, { call, deadline, state, self: cell.address, effectsAllowed: target.traits?.effects ?? [], knownEffects: record.effects ?? [] });
-  const bounds = boundTurn(host, deadline, tenure, opened.abort);
+  const bounds = boundTurn(host, deadline, turn, mandate, opened.abort);
   const facts = (): TurnFacts => ({ gathered: opened.gathered, ms: host.clock.monotonic() - started });
   host.logger.debug({ agent: definition.kind, task: envelope.task, attempt: turn.delivery.attempt }, 'turn started');
   const work = async (): Promise<unknown> => {
@@ -202,19 +204,21 @@ interface TurnFacts {
   readonly ms: number;
 }
 
-/** Rejects when the deadline passes or the tenure ends, and tells the context first, so that asks in flight stop. */
-function boundTurn(host: TurnPorts, deadline: number, tenure: Tenure, abort: () => void): { readonly ended: Promise<never>; cancel(): void } {
+/** Rejects when the deadline passes, the tenure ends or the mandate is revoked, and tells the context first, so that asks in flight stop. */
+function boundTurn({ clock, revocations }: TurnPorts, deadline: number, { tenure }: Turn, mandate: VerifiedMandate, abort: () => void): { readonly ended: Promise<never>; cancel(): void } {
   let cancel = nothing;
   const ended = new Promise<never>((_, reject) => {
     const end = (error: unknown): void => {
       abort();
       reject(error);
     };
-    const stopClock = host.clock.after(Math.max(0, deadline - host.clock.now()), () => end(fail('AIOS_DEADLINE_EXCEEDED')));
+    const stopClock = clock.after(Math.max(0, deadline - clock.now()), () => end(fail('AIOS_DEADLINE_EXCEEDED')));
+    const ignore = revocations?.onChange(() => isRevoked(mandate, revocations) && end(fail('AIOS_TASK_CANCELLED', 'Its mandate was revoked.')));
     const forget = tenure.onLost(() => end(fail('AIOS_FENCED', 'the lease was lost while the turn ran.')));
     cancel = () => {
       stopClock();
       forget();
+      ignore?.();
     };
   });
   return { ended, cancel: () => cancel() };

@@ -148,7 +148,7 @@ function createCache(check: (token: MandateToken) => VerifiedMandate, { clock, r
       recent.delete(token);
     }
     checkTime(entry.verified.grant, now, skewMs);
-    if (entry.epoch !== revocations.epoch) checkRevoked(entry.verified.blockIds, revocations);
+    if (entry.epoch !== revocations.epoch) checkRevoked(entry.verified, revocations);
     entry.epoch = revocations.epoch;
     return entry.verified;
   };

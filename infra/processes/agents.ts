@@ -61,7 +61,7 @@ export async function startAgentHost(config: Config, deps: AgentHostDeps = {}): 
   const mandates = mandatesOf(keys, { clock, random, revocations });
   const policies = opening.use(ports.policyStore(createVerifier(keys.keyring)));
   const host = opening.use(createAgentHost(
-    { ...ports, policies, mandates, clock, random, logger, metrics, tracer },
+    { ...ports, policies, mandates, revocations, clock, random, logger, metrics, tracer },
     { agents, name: readableId(config.name.slice(0, 40), random.bytes(5)), partitions: deps.partitions ?? 'leased', registry: deps.registry ?? createRegistry(agents), limits: { leaseMs: LEASE_MS, acquireStepMax: PARTITIONS, ...deps.limits }, ...(deps.intercept === undefined ? {} : { intercept: deps.intercept }) },
   ));
   opening.use(await ports.startKeepers());

@@ -21,7 +21,7 @@ import { startHttpApi, type HttpApi } from '../http/api.ts';
 import { openApiKeys } from '../http/api-keys.ts';
 import { buildLineage } from '../lineage/lineage.ts';
 import { connectPorts, type NatsPorts } from '../nats/index.ts';
-import { watchRevocations } from '../nats/revocations.ts';
+import { revokeTask, watchRevocations } from '../nats/revocations.ts';
 import type { NatsPolicyStore } from '../nats/policy-store.ts';
 import { openShippedRecords } from '../records/shipped.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/index.ts';
@@ -87,6 +87,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const hands = createHands({
     budgets, mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
+    revokeTask: (tenant, taskId, untilMs) => revokeTask(ports.keyValue, tenant, taskId, untilMs, clock.now()),
     envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier, approverVerifier(join(config.home, 'keys'))), approvals: { provenOnly: config.protection.provenApproversOnly }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
   });
   const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, budgets, pin: hands.pin, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Decision, GovernedInput, GroupResult, TaskResult } from '../../contracts/task.ts';
-import { calls, healed, startLine, type Line } from './line.ts';
+import { calls, healed, startLine, stopped, type Line } from './line.ts';
 
 let line: Line;
 beforeAll(async () => {
@@ -210,6 +210,20 @@ test('cancel - a task in the slow lane ends cancelled, with a record and its res
   await pause(2_500);
   await line.brain.tasks.cancel('demo', entry.taskId, 'ana');
   expect(await finished(entry.taskId)).toMatchObject({ state: 'cancelled', error: { code: 'AIOS_TASK_CANCELLED' }, ledger: { log: expect.stringMatching(/^brain-/) as string } });
+});
+
+test('cancel - the agent that works on it is told to stop, long before its deadline, however the task was cancelled', async () => {
+  const texts = ['by the API', 'in the Temporal UI'];
+  const tasks = await Promise.all(texts.map((text) => line.brain.tasks.start(line.request(text, { mode: 'never' }, { deadlineMs: 600_000 }))));
+  await expect.poll(() => texts.every((text) => calls.has(text)), { timeout: 10_000 }).toBe(true);
+  await pause(2_500);
+  const [one, two] = tasks.map(({ entry }) => entry);
+  expect(texts.filter((text) => stopped.has(text))).toEqual([]);
+  await line.brain.tasks.cancel('demo', one?.taskId ?? '', 'ana');
+  await line.brain.temporal.client.workflow.getHandle(`line.work/${two?.taskId ?? ''}`).cancel();
+  await expect.poll(() => texts.filter((text) => stopped.has(text)), { timeout: 10_000 }).toEqual(texts);
+  for (const entry of [one, two]) expect(await finished(entry?.taskId ?? '')).toMatchObject({ state: 'cancelled' });
+  expect(texts.map((text) => calls.get(text))).toEqual([1, 1]);
 });
 
 test('deadline - a task whose agent never answers fails by name when its time is over', async () => {

@@ -58,13 +58,16 @@ export const crowd = defineAgent('crowd', { supervise: { restartsMax: 100 } })
 /** Calls of the agent by text, so that a test sees how often work was really done. */
 export const calls = new Map<string, number>();
 
+/** Texts whose turn was told to stop while it waited. */
+export const stopped = new Set<string>();
+
 /** Texts that do not break the agent any more although their mode says so. */
 export const healed = new Set<string>();
 
 async function behave(asked: z.infer<typeof input>, ctx: { readonly rung: string; readonly signal: AbortSignal; propose(effect: ProposedEffect): void; readonly task: string }): Promise<z.infer<typeof output>> {
   calls.set(asked.text, (calls.get(asked.text) ?? 0) + 1);
   if (asked.ms > 0) await new Promise((resolve) => { setTimeout(resolve, asked.ms); });
-  if (asked.mode === 'never') await new Promise((resolve) => { ctx.signal.addEventListener('abort', resolve); });
+  if (asked.mode === 'never') await new Promise((resolve) => { ctx.signal.addEventListener('abort', resolve); }).then(() => stopped.add(asked.text));
   if (asked.mode === 'fail') throw fail('AIOS_MODEL_UNAVAILABLE', 'as asked');
   if (asked.mode === 'poison' && !healed.has(asked.text)) throw new TypeError('as asked');
   if (asked.mode === 'malformed') return { text: 7 } as never;

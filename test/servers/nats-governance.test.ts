@@ -11,7 +11,7 @@ import { BUCKETS } from '../../contracts/address.ts';
 import { echoSay } from '../../agents/catalog/echo.ts';
 import { createKeys } from '../../infra/crypto/keys.ts';
 import { createSigner, createVerifier } from '../../infra/crypto/signer.ts';
-import { revoke, watchRevocations } from '../../infra/nats/revocations.ts';
+import { revoke, revokeTask, watchRevocations } from '../../infra/nats/revocations.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
 import { startTestNats, type TestServer } from './nats-server.ts';
 
@@ -89,6 +89,16 @@ describe('revocations', () => {
     await expect.poll(() => watched.revocations.has('t-1.abcdef')).toBe(true);
     expect(watched.revocations.has('t-1.ab')).toBe(false);
     expect(await codeOf(revoke(one.keyValue, 't'))).toBe('AIOS_INPUT_INVALID');
+  });
+  test('a cancelled task is seen by every process, of its own tenant only, and its prefixes stay', async () => {
+    await using watched = await watchRevocations(two.keyValue);
+    let changes = 0;
+    watched.revocations.onChange(() => { changes += 1; });
+    await revokeTask(one.keyValue, 'demo', 't-7', Date.now() + 5_000, Date.now());
+    await revokeTask(one.keyValue, 'demo', 't-7', Date.now() + 5_000, Date.now());
+    await expect.poll(() => watched.revocations.hasTask('demo', 't-7')).toBe(true);
+    expect([watched.revocations.hasTask('other', 't-7'), watched.revocations.hasTask('demo', 't-77'), watched.revocations.has('t-7.abc'), watched.revocations.has('t-1.abcdef')]).toEqual([false, false, false, true]);
+    expect(changes).toBeGreaterThan(0);
   });
 });
 

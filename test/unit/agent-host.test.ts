@@ -13,6 +13,7 @@ import { subjects } from '../../contracts/address.ts';
 import type { AnyAgent } from '../../contracts/agent.ts';
 import type { AgentId, AgentKind, CapabilityId, TenantId } from '../../contracts/ids.ts';
 import type { Outcome, Reply } from '../../contracts/message.ts';
+import { createRevocations, type Revocations, taskName } from '../../policies/mandate.ts';
 import { createKit, createSimulatedClock, type Kit, type KitOptions, type SimulatedClock } from '../kit/index.ts';
 
 const add = defineCapability('count.add', { input: z.strictObject({ by: z.number() }), output: z.strictObject({ total: z.number() }), actorKey: () => 'shared' });
@@ -27,10 +28,10 @@ const counter = defineAgent('counter', { state: counterState, initial: () => ({ 
 
 interface World extends AsyncDisposable { readonly kit: Kit; readonly clock: SimulatedClock; run<T>(work: Promise<T>, ms?: number): Promise<T> }
 
-async function world(agents: readonly AnyAgent[], options: Partial<AgentHostOptions> = {}, mailboxes: KitOptions['mailboxes'] = {}, onAppend: KitOptions['onAppend'] = () => undefined): Promise<World> {
+async function world(agents: readonly AnyAgent[], options: Partial<AgentHostOptions> = {}, mailboxes: KitOptions['mailboxes'] = {}, onAppend: KitOptions['onAppend'] = () => undefined, more: { readonly revocations?: Revocations } = {}): Promise<World> {
   const clock = createSimulatedClock();
   const kit = createKit({ clock, mailboxes, onAppend });
-  const host = createAgentHost(kit, { agents, name: 'a', partitions: '*', ...options });
+  const host = createAgentHost({ ...kit, ...more }, { agents, name: 'a', partitions: '*', ...options });
   await host.start();
   return {
     kit,
@@ -75,6 +76,29 @@ describe('agent host', () => {
   it('turn - an invalid input is answered and never tried again', async () => {
     await using w = await world([counter]);
     expect(failedWith(await w.run(w.kit.dispatch('counter', shared(w.kit, 'two'))))).toBe('AIOS_INPUT_INVALID');
+    expect(w.kit.servers.letters.letters.size).toBe(0);
+  });
+
+  it('turn - the revocation of its task, and of no other, aborts it at once; the answer says so and nothing of the draft is kept', async () => {
+    const revocations = createRevocations();
+    const seen: string[] = [];
+    const patient = defineAgent('patient', { state: counterState, initial: () => ({ total: 0 }) }).handle(add, async ({ by }, ctx) => {
+      ctx.state.total += by;
+      if (by > 0) await new Promise((resolve) => { ctx.signal.addEventListener('abort', resolve); });
+      if (by > 0) seen.push(ctx.task);
+      return { total: ctx.state.total };
+    });
+    await using w = await world([patient], {}, {}, undefined, { revocations });
+    const envelope = shared(w.kit, 2);
+    const waiting = w.kit.dispatch('patient', envelope);
+    await w.clock.advance(500);
+    revocations.replace([], [taskName('other', envelope.task), taskName(envelope.tenant, 't-another')]);
+    await w.clock.advance(500);
+    expect(seen).toEqual([]);
+    revocations.replace([], [taskName(envelope.tenant, envelope.task)]);
+    expect(failedWith(await w.run(waiting, 1_000))).toBe('AIOS_TASK_CANCELLED');
+    expect(seen).toEqual([envelope.task]);
+    expect(await w.run(w.kit.dispatch('patient', shared(w.kit, 0)))).toMatchObject({ status: 'done', output: { total: 0 } });
     expect(w.kit.servers.letters.letters.size).toBe(0);
   });
 
