@@ -4,12 +4,15 @@
 // so a lost answer never starts a second task; importing this opens nothing.
 
 import type { z } from 'zod';
+import type { BudgetChange, BudgetDetail } from '../../contracts/budget.ts';
 import type { Capability } from '../../contracts/capability.ts';
 import { type AiosError, ERRORS, type ErrorBody, fail, fromErrorBody, hasCode, isErrorCode } from '../../contracts/errors.ts';
 import { parseJson } from '../../contracts/parse.ts';
 import type { TaskView } from '../../contracts/ports.ts';
 import { type Decision, isTerminal, type TaskResult, type TaskState } from '../../contracts/task.ts';
-import { capabilitiesSchema, decidedSchema, listSchema, startedSchema, viewSchema, WAIT_MS_MAX } from '../http/schemas.ts';
+import type { CostReport, MoneyEntry, ReportKey } from '../../policies/accounting.ts';
+import type { BudgetLease } from '../accounting/desk.ts';
+import { WAIT_MS_MAX, budgetSchema, capabilitiesSchema, costReportSchema, decidedSchema, leaseSchema, listSchema, moneyEntriesSchema, startedSchema, viewSchema } from '../http/schemas.ts';
 
 export interface ClientOptions {
   /** Of the API, such as http://127.0.0.1:7070 */
@@ -57,6 +60,15 @@ export interface Client {
   list(options?: { readonly state?: TaskState; readonly limit?: number }): Promise<readonly TaskView[]>;
   lineage(taskId: string): Promise<unknown>;
   capabilities(): Promise<readonly CapabilityView[]>;
+  /** For operators: caps, limits, leases, and where the money went. */
+  readonly budget: {
+    show(): Promise<BudgetDetail>;
+    set(change: BudgetChange): Promise<BudgetDetail>;
+    entries(options?: { readonly since?: number; readonly limit?: number }): Promise<readonly MoneyEntry[]>;
+    report(options?: { readonly since?: number; readonly by?: ReportKey }): Promise<CostReport>;
+    lease(wanted: { readonly holder: string; readonly microUsd: number; readonly forMs: number }): Promise<BudgetLease>;
+    giveBack(lease: string, spentMicroUsd: number): Promise<BudgetDetail>;
+  };
 }
 
 /**
@@ -84,6 +96,7 @@ export function connect(options: ClientOptions): Client {
   return {
     start,
     wait,
+    budget: budgetOf(call),
     async run<I, O>(capability: Capability<I, O> | string, input: I, given: StartOptions & { readonly timeoutMs?: number } = {}) {
       const { timeoutMs = RESULT_MS_MAX, ...rest } = given;
       const started = await start<I, O>(capability, input, { ...rest, waitMs: Math.min(timeoutMs, WAIT_MS_MAX / 2) });
@@ -97,6 +110,19 @@ export function connect(options: ClientOptions): Client {
     list: async ({ state, limit = 50 } = {}) => (await call(listSchema, 'GET', `/v1/tasks?limit=${limit}${state === undefined ? '' : `&state=${state}`}`)).tasks as unknown as readonly TaskView[],
     lineage: (taskId) => call(undefined, 'GET', `/v1/tasks/${encodeURIComponent(taskId)}/lineage`),
     capabilities: async () => (await call(capabilitiesSchema, 'GET', '/v1/capabilities')).capabilities as unknown as readonly CapabilityView[],
+  };
+}
+
+function budgetOf(call: Call): Client['budget'] {
+  const query = (given: Readonly<Record<string, string | number | undefined>>): string => new URLSearchParams(Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)] as [string, string]]))).toString();
+  const detail = async (method: string, path: string, options?: CallOptions): Promise<BudgetDetail> => (await call(budgetSchema, method, path, options)) as unknown as BudgetDetail;
+  return {
+    show: () => detail('GET', '/v1/budget'),
+    set: (change) => detail('POST', '/v1/budget', { body: change }),
+    entries: async ({ since, limit } = {}) => (await call(moneyEntriesSchema, 'GET', `/v1/budget/entries?${query({ since, limit })}`)).entries as unknown as readonly MoneyEntry[],
+    report: async ({ since, by } = {}) => (await call(costReportSchema, 'GET', `/v1/budget/report?${query({ since, by })}`)) as unknown as CostReport,
+    lease: async (wanted) => (await call(leaseSchema, 'POST', '/v1/budget/leases', { body: wanted, once: true })) as unknown as BudgetLease,
+    giveBack: (lease, spentMicroUsd) => detail('POST', `/v1/budget/leases/${encodeURIComponent(lease)}/return`, { body: { spentMicroUsd } }),
   };
 }
 

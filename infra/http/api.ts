@@ -18,7 +18,9 @@ import { MESSAGE_BYTES_MAX, parseBytes, parseValue } from '../../contracts/parse
 import type { CapabilityRegistry, Logger, Metrics, Tasks, Tracer } from '../../contracts/ports.ts';
 import { isTerminal, TASK_STATES } from '../../contracts/task.ts';
 import type { Principal } from '../../contracts/verdict.ts';
+import type { BudgetDesk } from '../accounting/desk.ts';
 import type { ApiKeys } from './api-keys.ts';
+import { addBudgetRoutes } from './budget-routes.ts';
 import { describeApi, jsonSchema } from './openapi.ts';
 import { decideBodySchema, startBodySchema, WAIT_MS_MAX } from './schemas.ts';
 
@@ -34,6 +36,7 @@ export interface HttpApiOptions {
   readonly tracer?: Tracer;
   readonly metricsText?: () => Promise<string>;
   readonly lineage?: (tenant: string, taskId: string) => Promise<unknown>;
+  readonly budgets?: BudgetDesk;
   readonly now?: () => number;
   /** Requests in hand at once; past it callers get AIOS_OVERLOADED. */
   readonly inFlightMax?: number;
@@ -70,6 +73,7 @@ export function createHttpApp(options: HttpApiOptions): Hono<Known> {
   app.get('/openapi.json', (c) => c.json(description));
   authenticate(app, options);
   addTaskRoutes(app, options);
+  addBudgetRoutes(app, options.budgets, bodyOf);
   app.get('/v1/capabilities', (c) => c.json({ capabilities: options.registry.list().map((one) => ({ ...traitsOf(one), input: jsonSchema(one.input), output: jsonSchema(one.output) })) }));
   app.notFound((c) => c.json({ code: 'AIOS_INPUT_INVALID', message: 'There is no such route; see /openapi.json.' }, 404));
   app.onError((error, c) => answerError(error, c, options));

@@ -4,7 +4,8 @@
 
 import { z } from 'zod';
 import { ERRORS } from '../../contracts/errors.ts';
-import { capabilitiesSchema, decideBodySchema, decidedSchema, errorAnswerSchema, healthSchema, listSchema, startBodySchema, startedSchema, viewSchema } from './schemas.ts';
+import { changeBodySchema, leaseBodySchema, returnBodySchema } from './budget-routes.ts';
+import { budgetSchema, capabilitiesSchema, costReportSchema, decideBodySchema, decidedSchema, errorAnswerSchema, healthSchema, leaseSchema, listSchema, moneyEntriesSchema, startBodySchema, startedSchema, viewSchema } from './schemas.ts';
 
 interface Operation {
   readonly method: 'get' | 'post';
@@ -28,6 +29,12 @@ export const OPERATIONS: readonly Operation[] = [
   { method: 'post', path: '/v1/tasks/{id}/cancel', id: 'cancelTask', summary: 'Asks for a task to be cancelled', answers: { 202: { description: 'Asked' } } },
   { method: 'post', path: '/v1/tasks/{id}/decide', id: 'decideTask', summary: 'Decides a waiting approval as the principal of the key', body: decideBodySchema, answers: { 200: { description: 'What became of the decision; every attempt is recorded', schema: decidedSchema } } },
   { method: 'get', path: '/v1/tasks/{id}/lineage', id: 'getLineage', summary: 'Everything that informed the decisions of a task', answers: { 200: { description: 'Ledger and workflow history joined', schema: z.looseObject({}) } } },
+  { method: 'get', path: '/v1/budget', id: 'getBudget', summary: 'Caps, limits and leases of the tenant with what is reserved, spent and left; role operator', answers: { 200: { description: 'As it stands', schema: budgetSchema } } },
+  { method: 'post', path: '/v1/budget', id: 'changeBudget', summary: 'Sets or unsets a cap or a limit; on record before it holds; role operator', body: changeBodySchema, answers: { 200: { description: 'The budget after the change', schema: budgetSchema } } },
+  { method: 'get', path: '/v1/budget/entries', id: 'listBudgetEntries', summary: 'What tasks reserved and spent and what operators changed, from the ledger; role operator', query: { since: { type: 'integer', description: 'Milliseconds since 1970; all if absent' }, limit: { type: 'integer', description: '1 to 1000, 50 if absent' } }, answers: { 200: { description: 'Newest first', schema: moneyEntriesSchema } } },
+  { method: 'get', path: '/v1/budget/report', id: 'reportCost', summary: 'Cost by call, model, space, capability, agent or tenant, and for each effective task; role operator', query: { by: { type: 'string', description: 'One of call, model, space, capability, agent, tenant; capability if absent' }, since: { type: 'integer', description: 'Milliseconds since 1970; all if absent' } }, answers: { 200: { description: 'Largest cost first', schema: costReportSchema } } },
+  { method: 'post', path: '/v1/budget/leases', id: 'leaseBudget', summary: 'Hands part of the budget to a box that spends it out of sight; role operator', body: leaseBodySchema, answers: { 201: { description: 'What the box takes along', schema: leaseSchema } } },
+  { method: 'post', path: '/v1/budget/leases/{id}/return', id: 'returnLease', summary: 'Ends a lease with what was spent of it; role operator, or its holder with the role edge', body: returnBodySchema, answers: { 200: { description: 'The budget after it', schema: budgetSchema } } },
   { method: 'get', path: '/v1/capabilities', id: 'listCapabilities', summary: 'Capabilities on offer, with their schemas', answers: { 200: { description: 'All of them', schema: capabilitiesSchema } } },
   { method: 'get', path: '/openapi.json', id: 'getDescription', summary: 'This description', open: true, answers: { 200: { description: 'OpenAPI 3.1', schema: z.looseObject({}) } } },
   { method: 'get', path: '/healthz', id: 'getHealth', summary: 'Whether the API answers', open: true, answers: { 200: { description: 'It does', schema: healthSchema } } },

@@ -75,3 +75,22 @@ export const capabilitySchema = z.looseObject({
 });
 export const capabilitiesSchema = z.looseObject({ capabilities: z.array(capabilitySchema) });
 export const healthSchema = z.looseObject({ status: z.literal('ok') });
+
+const period = z.enum(['hour', 'day', 'month', 'life']);
+const amount = z.number().int();
+export const budgetSchema = z.looseObject({
+  tenant: z.string(),
+  levels: z.array(z.looseObject({ level: z.string(), microUsdMax: amount, period, spentMicroUsd: amount, reservedMicroUsd: amount, leftMicroUsd: amount, unfundedMicroUsd: amount, set: z.boolean() })),
+  limits: z.array(z.looseObject({ level: z.string(), perMinuteMax: amount.optional(), burstMax: amount.optional(), concurrentMax: amount.optional(), running: amount, set: z.boolean() })),
+  leases: z.array(z.looseObject({ lease: z.string(), holder: z.string(), microUsd: amount, expiresAt: amount, lapsed: z.boolean() })),
+  openReservations: amount,
+});
+export const moneyEntriesSchema = z.looseObject({
+  entries: z.array(z.looseObject({ at: amount, log: z.string(), index: amount, kind: z.enum(['task', 'change']), task: z.string(), what: z.string(), state: z.string(), reservedMicroUsd: amount, spentMicroUsd: amount, degraded: z.array(z.string()), by: z.string() })),
+});
+const usage = z.looseObject({ inputTokens: amount, cacheReadTokens: amount, cacheWriteTokens: amount, outputTokens: amount, reasoningTokens: amount, deviceUs: amount });
+export const costReportSchema = z.looseObject({
+  by: z.string(), tasks: amount, effectiveTasks: amount, costMicroUsd: amount, microUsdPerEffectiveTask: amount.optional(),
+  rows: z.array(z.looseObject({ key: z.string(), tasks: amount, effectiveTasks: amount, calls: amount, costMicroUsd: amount, microUsdPerEffectiveTask: amount.optional(), usage, prices: z.array(z.string()) })),
+});
+export const leaseSchema = z.looseObject({ v: z.literal(1), tenant: z.string(), lease: z.string(), holder: z.string(), microUsd: amount, expiresAt: amount });

@@ -11,6 +11,7 @@ import { createHands } from '../../activities/index.ts';
 import { hasCode } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
 import type { LedgerEntry } from '../../contracts/record.ts';
+import { type BudgetDesk, createBudgetDesk } from '../accounting/desk.ts';
 import type { Config } from '../config.ts';
 import { approverVerifier } from '../crypto/approver-keys.ts';
 import { loadOrCreateKeys } from '../crypto/keys.ts';
@@ -59,6 +60,8 @@ export interface Brain extends AsyncDisposable {
   readonly tasks: GovernedTasks;
   readonly http: HttpApi | undefined;
   readonly temporal: TemporalLink;
+  /** What operators do with budgets; the same as the API's. */
+  readonly budgets: BudgetDesk;
   /** Ledger entries of one task. */
   readonly lineage: (tenant: string, taskId: string) => Promise<readonly LedgerEntry[]>;
 }
@@ -98,11 +101,12 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
     const { entry } = await tasks.view(tenant, taskId);
     return buildLineage(taskId, await ledger.find(taskId), await readHistory(temporal.client, [entry.workflowId, `${entry.capability}/${taskId}`]));
   };
-  const http = deps.headless === true ? undefined : opening.use(await startHttpApi({ tasks, registry, keys: await openApiKeys(config.apiKeysFile), http: config.http, log: logger, metrics, tracer, metricsText: () => metrics.text(), lineage }));
+  const desk = createBudgetDesk({ budgets, ledger, dir: join(config.home, 'ledger'), clock, random });
+  const http = deps.headless === true ? undefined : opening.use(await startHttpApi({ tasks, registry, keys: await openApiKeys(config.apiKeysFile), http: config.http, log: logger, metrics, tracer, metricsText: () => metrics.text(), lineage, budgets: desk }));
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
   const open = opening.move();
   const entries = async (tenant: string, taskId: string) => (await ledger.find(taskId)).filter((one) => one.record.tenant === tenant);
-  return { tasks, http, temporal, lineage: entries, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  return { tasks, http, temporal, budgets: desk, lineage: entries, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
 
 async function policyInForce(policies: NatsPolicyStore, { clock, logger }: Telemetry): Promise<void> {

@@ -59,7 +59,7 @@ function scripted(): Client {
     else return { ...base, result: text === 'refused' ? result(id, 'refused', { error: { code: 'AIOS_POLICY_DENIED', message: 'no' } }) : result(id, 'done', { output: { text: 'An answer.', groundedness: 0.9, confidence: 0.8, intent: 'a.b', citations: [{ document: 'd' }] } }) };
     return base;
   };
-  return { start: start as Client['start'], view: async (id) => views.get(id) ?? never(), wait: async () => { throw fail('AIOS_DEADLINE_EXCEEDED'); }, run: never, watch: never, cancel: never, decide: never, list: never, lineage: never, capabilities: never };
+  return { start: start as Client['start'], view: async (id) => views.get(id) ?? never(), wait: async () => { throw fail('AIOS_DEADLINE_EXCEEDED'); }, run: never, watch: never, cancel: never, decide: never, list: never, lineage: never, capabilities: never, get budget() { return never(); } };
 }
 
 test('batch - every ticket gives exactly one row, in order, whatever becomes of it', async () => {
