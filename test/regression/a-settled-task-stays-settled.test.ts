@@ -32,7 +32,7 @@ beforeEach(async () => {
   ledger = await openLedger({ dir, log: 'brain', signer: { kid: 'k', sign: (bytes) => sign(null, bytes, privateKey).toString('base64url') }, clock: systemClock, logger, metrics });
   applied = [];
   const effects = { kinds: ['refund'], apply: async (_: string, effect: ProposedEffect) => (applied.push(effect.key), { kind: effect.kind, key: effect.key, applied: true }) };
-  ports = { ledger, effects, logger, metrics, clock: systemClock, sealOf: () => 's', settled() {} } as unknown as ActivityPorts;
+  ports = { ledger, effects, budgets: { limited: async () => false, settleAll: async () => undefined }, logger, metrics, clock: systemClock, sealOf: () => 's', settled() {} } as unknown as ActivityPorts;
 });
 afterEach(async () => {
   await ledger[Symbol.asyncDispose]();
