@@ -42,6 +42,14 @@ const schema = z.object({
   AIOS_MODEL_SLOTS: z.coerce.number().int().min(1).max(64).default(1),
   /** Name of this process among its siblings: brain-1, agents-2; log, lease and ledger owner. */
   AIOS_NAME: z.string().regex(/^[A-Za-z0-9_-]{1,48}$/).optional(),
+  /** Build of the workflow code this brain runs; brains without one take every task. */
+  AIOS_BUILD_ID: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/).optional(),
+  /** Whether waiting tasks go on with a newer build or stay with theirs. */
+  AIOS_BUILD_BEHAVIOR: z.enum(['auto-upgrade', 'pinned']).default('auto-upgrade'),
+  /** Of 10,000 approvals, how many are accompanied by a made-up one that should be refused; 0 = none. */
+  AIOS_APPROVAL_CANARY_BP: z.coerce.number().int().min(0).max(10_000).default(0),
+  /** `true` where the Temporal server stamps authenticated principals on events (`frontend.enablePrincipalPropagation` and a claim mapper). */
+  AIOS_TEMPORAL_PRINCIPALS: z.stringbool().default(false),
   /** File of API keys: [{key sha256, principal, type, tenant, roles}]. */
   AIOS_API_KEYS: z.string().optional(),
   /** Name of a member of infra/presets. */
@@ -81,6 +89,8 @@ export interface Config {
   readonly modelSlots: number;
   readonly name: string;
   readonly apiKeysFile: string;
+  readonly build: { readonly id: string; readonly behavior: 'auto-upgrade' | 'pinned' } | undefined;
+  readonly approvals: { readonly canaryBp: number; readonly principals: boolean };
   readonly servers: { readonly nats: string | undefined; readonly temporal: string | undefined };
   /** The preset with the settings over it. */
   readonly protection: Preset;
@@ -113,6 +123,8 @@ export function readConfig(role: string, environment: Readonly<Record<string, st
     logLevel: env.AIOS_LOG_LEVEL,
     modelSlots: env.AIOS_MODEL_SLOTS,
     name: env.AIOS_NAME ?? role,
+    build: env.AIOS_BUILD_ID === undefined ? undefined : { id: env.AIOS_BUILD_ID, behavior: env.AIOS_BUILD_BEHAVIOR },
+    approvals: { canaryBp: env.AIOS_APPROVAL_CANARY_BP, principals: env.AIOS_TEMPORAL_PRINCIPALS },
     apiKeysFile: env.AIOS_API_KEYS ?? join(home, 'keys', 'api-keys.json'),
     servers: { nats: env.AIOS_NATS_SERVER, temporal: env.AIOS_TEMPORAL_SERVER },
     protection,

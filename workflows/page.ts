@@ -45,8 +45,8 @@ export function approvalCard(input: ApprovalInput, state: ApprovalState, workflo
     `- **Why**: ${escapeText(input.verdict.reason)} (${escapeText(input.verdict.deciding.join(', '))})`,
     `- **Cost so far**: ${money(input.costMicroUsd)}`,
   ];
-  if (input.effect !== undefined) lines.push(`- **Will do**: ${escapeText(input.effect.kind)}, amount ${money(input.effect.amountMicroUsd)}, once under \`${escapeCode(input.effect.key)}\``, ...Object.entries(input.effect.params).map(([name, value]) => `  - ${escapeText(name)}: ${escapeText(String(value))}`));
-  lines.push('- **Facts**:', ...Object.entries(input.facts).map(([name, value]) => `  - ${escapeText(name)}: ${escapeText(String(value))}`));
+  if (input.effect !== undefined) lines.push(`- **Will do**: ${escapeText(input.effect.kind)}, amount ${money(input.effect.amountMicroUsd)}, once under \`${escapeCode(input.effect.key)}\`${listed(input.effect.params, ', with ')}`);
+  lines.push(`- **Facts**: ${listed(input.facts)}`);
   lines.push(`- **Bound to**: action \`${shortAction(input, state)}\`, policy \`${input.verdict.bundle.slice(7, 19)}\``, `- **Task**: \`${input.taskId}\``);
   if (input.question !== undefined) lines.push('', 'The customer wrote:', '', quote(input.question));
   if (input.proposal !== undefined) lines.push('', 'The machine proposes (not checked by anybody):', '', quote(input.proposal));
@@ -57,6 +57,12 @@ export function approvalCard(input: ApprovalInput, state: ApprovalState, workflo
   if (state.attempts.length > 0) lines.push('', 'Last answers:', ...state.attempts.map((one) => `- ${new Date(one.at).toISOString()} ${escapeText(one.by)} (${one.decision}): ${one.accepted ? '' : `refused, ${one.code ?? ''}. `}${escapeText(one.message)}`));
   return lines.join('\n');
 }
+
+/** In one line: the UI sets the items of an inner list without a gap. */
+const listed = (values: Readonly<Record<string, unknown>>, before = ''): string => {
+  const items = Object.entries(values).map(([name, value]) => `${escapeText(name)}: ${escapeText(String(value))}`);
+  return items.length === 0 ? '' : `${before}${items.join('; ')}`;
+};
 
 export const approveJson = (input: ApprovalInput, state: ApprovalState): string => JSON.stringify(isApprovable(input) || state.text !== undefined ? { decision: 'approve', by: 'your-id', action: shortAction(input, state) } : { decision: 'answer', by: 'your-id', text: 'your words', action: shortAction(input, state) });
 

@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { registerAgents } from './agents.ts';
 import { registerApprovals } from './approvals.ts';
 import { registerAudit } from './audit.ts';
+import { registerBuilds } from './builds.ts';
 import { registerBudget } from './budget.ts';
 import { registerDeadLetters } from './dead-letters.ts';
 import { registerDoctor } from './doctor.ts';
@@ -17,7 +18,7 @@ import { EXIT, report } from './shared.ts';
 import { registerTasks } from './tasks.ts';
 import { registerUp } from './up.ts';
 
-const COMMANDS = [registerUp, registerTasks, registerApprovals, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters, registerHosts, registerBudget];
+const COMMANDS = [registerUp, registerTasks, registerApprovals, registerBuilds, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters, registerHosts, registerBudget];
 
 export function createProgram(): Command {
   const program = new Command('aios')

@@ -35,6 +35,7 @@ import { createEnvelopeIds, createSeals } from '../temporal/envelope-id.ts';
 import { readHistory } from '../temporal/history.ts';
 import { createTasks, type GovernedTasks, type TasksOptions } from '../temporal/tasks.ts';
 import { startWorker } from '../temporal/worker.ts';
+import { createAttestation } from '../temporal/attestation.ts';
 import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
@@ -91,11 +92,11 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
     budgets, mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
     revokeTask: (tenant, taskId, untilMs) => revokeTask(ports.keyValue, tenant, taskId, untilMs, clock.now()),
-    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier, approverVerifier(join(config.home, 'keys'))), approvals: { provenOnly: config.protection.provenApproversOnly }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
+    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier, approverVerifier(join(config.home, 'keys'))), approvals: { provenOnly: config.protection.provenApproversOnly, ...(config.approvals.principals ? { principalOf: createAttestation(temporal.client) } : {}) }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
   });
   const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, budgets, pin: hands.pin, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
   governed = tasks;
-  opening.use(await startWorker({ link: temporal, activities: hands.activities, logger, identity: config.name, cacheDir: config.cacheDir, ...queue, ...(deps.workflows === undefined ? {} : { workflows: deps.workflows }) }));
+  opening.use(await startWorker({ link: temporal, activities: hands.activities, logger, identity: config.name, cacheDir: config.cacheDir, build: config.build, ...queue, ...(deps.workflows === undefined ? {} : { workflows: deps.workflows }) }));
   opening.use(tasks);
   const lineage = async (tenant: string, taskId: string): Promise<unknown> => {
     const { entry } = await tasks.view(tenant, taskId);

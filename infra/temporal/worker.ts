@@ -13,6 +13,7 @@ import type { GovernedActivities } from '../../contracts/governed.ts';
 import type { Logger } from '../../contracts/ports.ts';
 import { TASK_QUEUE } from '../../contracts/task.ts';
 import type { TemporalLink } from './connect.ts';
+import { DEPLOYMENT } from './deployment.ts';
 import { convertTemporalError } from './errors.ts';
 
 export interface WorkerOptions {
@@ -25,6 +26,13 @@ export interface WorkerOptions {
   readonly taskQueue?: string;
   /** Entry file of the workflows; the shipped ones unless told. */
   readonly workflows?: URL;
+  /** This worker's build; absent = unversioned, and every worker takes everything. */
+  readonly build?: WorkerBuild | undefined;
+}
+export interface WorkerBuild {
+  readonly id: string;
+  /** Tasks that wait go on with the newest build (their histories are replayed by it), or stay with theirs, whose brains then have to run on. */
+  readonly behavior: 'auto-upgrade' | 'pinned';
 }
 
 /** Source runs under a condition of its own; the published build is plain JavaScript. */
@@ -43,6 +51,7 @@ export async function startWorker(options: WorkerOptions): Promise<AsyncDisposab
       connection: link.connection, namespace: link.namespace, taskQueue: options.taskQueue ?? TASK_QUEUE, identity: options.identity,
       workflowBundle: await workflowBundle(options.workflows ?? SHIPPED, options.cacheDir, link.dataConverter?.failureConverterPath),
       ...(link.dataConverter === undefined ? {} : { dataConverter: link.dataConverter }),
+      ...(options.build === undefined ? {} : { workerDeploymentOptions: deploymentOf(options.build) }),
       activities: options.activities,
       shutdownGraceTime: GRACE_MS,
       /** A worker that died keeps its sticky workflows this long from the others. */
@@ -65,6 +74,8 @@ export async function startWorker(options: WorkerOptions): Promise<AsyncDisposab
     throw isAiosError(thrown) ? thrown : convertTemporalError(thrown);
   }
 }
+
+const deploymentOf = ({ id, behavior }: WorkerBuild) => ({ version: { deploymentName: DEPLOYMENT, buildId: id }, useWorkerVersioning: true, defaultVersioningBehavior: behavior === 'pinned' ? 'PINNED' : 'AUTO_UPGRADE' }) as const;
 
 /** Bundling takes a second or two, so an unchanged source is bundled once in the life of the cache. */
 export async function workflowBundle(entry: URL, cacheDir: string | undefined, failureConverterPath?: string): Promise<WorkflowBundleWithSourceMap | { readonly codePath: string }> {

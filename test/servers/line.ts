@@ -27,12 +27,12 @@ import { startBridgeProcess } from '../../infra/processes/bridge.ts';
 import { SEARCH_ATTRIBUTES } from '../../infra/temporal/bootstrap.ts';
 import { startTestNats, type TestServer } from './nats-server.ts';
 
-const input = z.strictObject({ text: z.string().max(4_000), mode: z.enum(['fast', 'slow', 'fail', 'malformed', 'unsure', 'refund', 'forbidden', 'never', 'hasty', 'poison']).default('fast'), ms: z.number().int().min(0).max(60_000).default(0), amount: z.number().int().min(0).default(0) });
+const input = z.strictObject({ text: z.string().max(4_000), mode: z.enum(['fast', 'slow', 'fail', 'malformed', 'unsure', 'refund', 'forbidden', 'never', 'hasty', 'patient', 'poison']).default('fast'), ms: z.number().int().min(0).max(60_000).default(0), amount: z.number().int().min(0).default(0) });
 const output = z.strictObject({ text: z.string(), confidence: z.number().min(0).max(1) });
 
 export const work = defineCapability('line.work', {
   input, output, dataClass: 'internal', budget: { latencyMsMax: 4_000, microUsdMax: 1_000 }, ladder: ['model', 'script', 'human'], effects: ['refund'],
-  facts: (seen) => ({ confidenceBp: Math.round(seen.output.confidence * 10_000), hasty: seen.input.mode === 'hasty' }),
+  facts: (seen) => ({ confidenceBp: Math.round(seen.output.confidence * 10_000), hasty: seen.input.mode === 'hasty', patient: seen.input.mode === 'patient' }),
   summary: () => 'A piece of work',
 });
 /** As `line.work`, with one rung and nobody below it but a person. */
@@ -47,6 +47,8 @@ forbid (principal, action == Action::"commit", resource) when { context.effectKi
 @id("huge-refund") forbid (principal, action == Action::"commit", resource) when { context.amountMicroUsd > 500000000 };
 @id("hasty") @approvers("nobody") @expires("2s") @onExpiry("escalate desk") @reason("Nobody is there.")
 forbid (principal, action == Action::"commit", resource) when { context has hasty && context.hasty } unless { context.approved };
+@id("patient") @approvers("nobody") @expires("12s") @onExpiry("escalate desk, escalate operators, escalate desk, escalate operators") @reason("Nobody is there for a while.")
+forbid (principal, action == Action::"commit", resource) when { context has patient && context.patient } unless { context.approved };
 `;
 
 export const GROUPS = { desk: ['ana', 'ben'], billing: ['ana', 'ben', 'cem'], nobody: ['zoe'], operators: ['olga'] };
@@ -169,7 +171,7 @@ export async function startLine(deps: Partial<BrainDeps> & { readonly ui?: boole
 const configOf = (dir: string, nats: TestServer, temporal: TemporalServer, name: string): Config =>
   readConfig(name, { AIOS_HOME: join(dir, 'home'), AIOS_NATS_URL: nats.server.url, AIOS_TEMPORAL_ADDRESS: temporal.address, AIOS_HTTP_PORT: '0', AIOS_LOG_LEVEL: process.env['AIOS_LOG_LEVEL'] ?? 'silent', AIOS_NAME: name });
 
-function bundleOf(version: number): PolicyBundle {
+export function bundleOf(version: number): PolicyBundle {
   const policies: Record<string, CedarPolicyJson> = {};
   for (const text of POLICIES.split(';\n').map((one) => one.trim()).filter((one) => one !== '')) {
     const answer = policyToJson(`${text};`);
