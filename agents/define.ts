@@ -3,8 +3,8 @@
 // Others may assume: a definition is immutable (`handle` and `on` return a new one), one capability or event has one handler,
 // and a handler that takes or returns the wrong type does not compile.
 
-import type { z } from 'zod';
-import type { AgentContext, AgentDefinition, AnyTeam, EventDefinition, EventHandler, Handler, ListenOptions, MailboxBounds, Passivation, StartHandler, Supervision, Team, TeamSteps } from '../contracts/agent.ts';
+import { z } from 'zod';
+import type { AgentContext, AgentDefinition, AnyTeam, Behaviour, EventDefinition, EventHandler, Handler, ListenOptions, MailboxBounds, Passivation, StartHandler, Supervision, Team, TeamSteps } from '../contracts/agent.ts';
 import type { Capability } from '../contracts/capability.ts';
 import { fail } from '../contracts/errors.ts';
 import { parseCapabilityId, parseId } from '../contracts/ids.ts';
@@ -34,6 +34,12 @@ export interface AgentBuilder<S> extends AgentDefinition<S> {
   team<I, O, const T extends TeamSteps>(capability: Capability<I, O>, team: Team<NoInfer<I>, NoInfer<O>, T>): AgentBuilder<S>;
   /** Takes the event when it is told to this agent, and when anybody of the tenant publishes it. */
   on<E>(event: EventDefinition<E>, handle: EventHandler<NoInfer<E>, S>, options?: ListenOptions<NoInfer<E>>): AgentBuilder<S>;
+  /** Handlers for while the agent has become `behaviour`. They replace those declared before under the same capability or event; nothing new can be declared here. */
+  in(behaviour: string, declare: (into: BehaviourBuilder<S>) => BehaviourBuilder<S>): AgentBuilder<S>;
+}
+export interface BehaviourBuilder<S> extends Behaviour<S> {
+  handle<I, O>(capability: Capability<I, O>, handle: Handler<NoInfer<I>, NoInfer<O>, S>): BehaviourBuilder<S>;
+  on<E>(event: EventDefinition<E>, handle: EventHandler<NoInfer<E>, S>): BehaviourBuilder<S>;
 }
 
 /**
@@ -51,10 +57,11 @@ export function defineAgent<S>(kind: string, options: Partial<StatefulOptions<S>
 
 /**
  * Declares an event: dotted, lower case, in the past tense.
+ * `published: false` for what is only ever told, or set as a timer: it needs no subscription.
  * @example const ticketClosed = defineEvent('ticket.closed', z.strictObject({ ticket: z.string().max(64) }));
  */
-export function defineEvent<E>(name: string, payload: z.ZodType<E>): EventDefinition<E> {
-  return Object.freeze({ name: parseCapabilityId(name), payload });
+export function defineEvent<E>(name: string, payload: z.ZodType<E>, options: Pick<EventDefinition, 'published'> = {}): EventDefinition<E> {
+  return Object.freeze({ name: parseCapabilityId(name), payload, ...options });
 }
 
 function builder<S>(definition: AgentDefinition<S>): AgentBuilder<S> {
@@ -80,8 +87,35 @@ function builder<S>(definition: AgentDefinition<S>): AgentBuilder<S> {
       const entry = { event: event as EventDefinition, handle: handle as EventHandler<unknown, S>, ...(options.actorKey === undefined ? {} : { actorKey: options.actorKey as (event: unknown) => string }) };
       return builder({ ...definition, events: new Map([...events, [event.name, entry]]) });
     },
+    in(behaviour: string, declare: (into: BehaviourBuilder<S>) => BehaviourBuilder<S>) {
+      const name = parseId('agent-id', behaviour);
+      if (definition.behaviours?.has(name) === true) throw fail('AIOS_INPUT_INVALID', `agent ${definition.kind} declares ${name} twice.`);
+      const { handlers, events: listeners } = declare(behaviourOf(definition, { handlers: new Map(), events: new Map() }));
+      return builder({ ...definition, behaviours: new Map([...(definition.behaviours ?? []), [name, Object.freeze({ handlers, events: listeners })]]) });
+    },
   });
 }
+
+function behaviourOf<S>(definition: AgentDefinition<S>, behaviour: Behaviour<S>): BehaviourBuilder<S> {
+  const known = (has: boolean, name: string): void => {
+    if (!has) throw fail('AIOS_INPUT_INVALID', `agent ${definition.kind} handles ${name} in a behaviour but not by itself.`);
+  };
+  return Object.freeze({
+    ...behaviour,
+    handle<I, O>(capability: Capability<I, O>, handle: Handler<I, O, S>) {
+      known(definition.handlers.has(capability.id), capability.id);
+      const entry = { capability: capability as unknown as Capability, handle: handle as Handler<unknown, unknown, S> };
+      return behaviourOf(definition, { ...behaviour, handlers: new Map([...behaviour.handlers, [capability.id as string, entry]]) });
+    },
+    on<E>(event: EventDefinition<E>, handle: EventHandler<E, S>) {
+      known(definition.events?.has(event.name) === true, event.name);
+      return behaviourOf(definition, { ...behaviour, events: new Map([...behaviour.events, [event.name, { event: event as EventDefinition, handle: handle as EventHandler<unknown, S> }]]) });
+    },
+  });
+}
+
+/** What a watched agent's end looks like to its watcher. */
+export const agentDown: EventDefinition<{ kind: string; id: string; why: 'host-lost' | 'stopped' }> = defineEvent('agent.down', z.strictObject({ kind: z.string().max(64), id: z.string().max(64), why: z.enum(['host-lost', 'stopped']) }), { published: false });
 
 function free<S>(definition: AgentDefinition<S>, name: string): void {
   if (definition.handlers.has(name) || definition.events?.has(name) === true) throw fail('AIOS_INPUT_INVALID', `agent ${definition.kind} handles ${name} twice.`);

@@ -87,4 +87,5 @@ export const BUCKETS = {
   tokens: 'aios_tokens',
   leases: 'aios_leases',
   revoked: 'aios_revoked',
+  watches: 'aios_watches',
 } as const;

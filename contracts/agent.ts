@@ -18,6 +18,8 @@ export interface AskOptions {
 export interface AgentContext<S = unknown> {
   readonly task: string;
   readonly tenant: string;
+  /** Id of the agent that handles this. */
+  readonly self: string;
   readonly principal: Principal;
   /** The rung of the ladder this dispatch asks for. */
   readonly rung: Rung;
@@ -44,6 +46,25 @@ export interface AgentContext<S = unknown> {
   /** Sends an event to this agent after `afterMs`, surviving restarts; the same name replaces. Takes effect when the turn commits. */
   timer<E>(name: string, afterMs: number, event: EventDefinition<E>, payload: E): void;
   cancelTimer(name: string): void;
+  /**
+   * Tells this agent once, as `agentDown`, when another's activation ends without its will: its host is lost, or its supervision stops it.
+   * Moving to another host and leaving memory are no end. Lasts as long as this turn's mandate.
+   * @throws AIOS_INPUT_INVALID when this kind does not listen to `agentDown`
+   */
+  watch(other: AgentAddress): void;
+  /** No longer told; a child is no child any more. */
+  unwatch(other: AgentAddress): void;
+  /** The address of a child: the same name gives the same child every time. Watched where this kind listens to `agentDown`. @throws AIOS_OVERLOADED past 64 children */
+  spawn(agent: { readonly kind: string }, name: string): AgentAddress;
+  /**
+   * Puts the message at hand off: nothing of this turn is kept but the message, which comes back after `unstash`, under its own deadline.
+   * Past 16 messages or 64 KiB it is answered AIOS_OVERLOADED instead.
+   */
+  stash(): never;
+  /** What was put off comes back, in its order, behind what waits in the mailbox. */
+  unstash(): void;
+  /** From the next message on, handlers of this behaviour (`in` of the definition) come before the others; without a name, only the others. @throws AIOS_INPUT_INVALID for one that is not declared */
+  become(behaviour?: string): void;
   /** Runs `work` once for this key over all turns of this agent and remembers its answer; `work` gets a key the outside system can dedup by. */
   effect<T>(key: string, work: (dedupKey: string) => Promise<T>): Promise<T>;
 }
@@ -88,6 +109,8 @@ export interface EventDefinition<E = unknown> {
   /** Dotted and lower case, such as `ticket.closed`; travels where a capability's name travels. */
   readonly name: string;
   readonly payload: z.ZodType<E>;
+  /** Only ever sent to one agent: it has no topic. */
+  readonly published?: false;
 }
 export type EventHandler<E, S> = (event: E, ctx: AgentContext<S>) => Promise<void> | void;
 /** Runs before the first message of an activation, inside its turn: what it changes and sends is part of that turn's one record. */
@@ -125,6 +148,12 @@ export interface MailboxBounds {
   readonly messagesMax: number;
 }
 
+/** Handlers that come before an agent's own while it has become this; of capabilities and events it handles anyway. */
+export interface Behaviour<S = unknown> {
+  readonly handlers: AgentDefinition<S>['handlers'];
+  readonly events: NonNullable<AgentDefinition<S>['events']>;
+}
+
 export interface AgentDefinition<S = unknown> {
   readonly kind: string;
   readonly state?: z.ZodType<S>;
@@ -132,6 +161,7 @@ export interface AgentDefinition<S = unknown> {
   readonly onStart?: StartHandler<S>;
   readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, S>; readonly team?: AnyTeam }>;
   readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, S>; readonly actorKey?: (event: unknown) => string }>;
+  readonly behaviours?: ReadonlyMap<string, Behaviour<S>>;
   readonly supervise?: Partial<Supervision>;
   readonly passivate?: Partial<Passivation>;
   readonly mailbox?: Partial<MailboxBounds>;
@@ -145,6 +175,7 @@ export interface AnyAgent {
   readonly onStart?: StartHandler<never>;
   readonly handlers: ReadonlyMap<string, { readonly capability: Capability; readonly handle: Handler<unknown, unknown, never>; readonly team?: AnyTeam }>;
   readonly events?: ReadonlyMap<string, { readonly event: EventDefinition; readonly handle: EventHandler<unknown, never>; readonly actorKey?: (event: unknown) => string }>;
+  readonly behaviours?: ReadonlyMap<string, Behaviour<never>>;
   readonly supervise?: Partial<Supervision>;
   readonly passivate?: Partial<Passivation>;
   readonly mailbox?: Partial<MailboxBounds>;

@@ -123,4 +123,6 @@ export const HEADERS = {
   deadline: 'Aios-Deadline',
   task: 'Aios-Task',
   reason: 'Aios-Reason',
+  /** The letter that a person replayed; on a message of an event, which may then be handled although it was given up before. */
+  replay: 'Aios-Replay',
 } as const;

@@ -123,6 +123,8 @@ export interface Lease {
   readonly name: string;
   /** Grows with every change of owner: the fence. */
   readonly fence: number;
+  /** The owner before, if there was one, did not give it back: it was lost with what it held in memory. */
+  readonly orphaned: boolean;
   /** Aborts when the lease is lost or can no longer be proven held (2/3 of its life on the monotonic clock). */
   readonly lost: AbortSignal;
   release(): Promise<void>;
@@ -161,6 +163,8 @@ export interface DeadLetter {
   readonly trace?: string;
   readonly task?: string;
   readonly attempts: number;
+  /** The letter whose replay came to this. */
+  readonly replayOf?: string;
   /** Base64 of the bytes that arrived, so that replay publishes the very same. */
   readonly data: string;
 }

@@ -14,7 +14,7 @@ export const PLANES = ['mailbox', 'state', 'budget', 'outcome', 'event', 'topic'
 export type Plane = (typeof PLANES)[number];
 export const LOGS = ['mailbox', 'state', 'outcomes', 'deadLetters', 'topics', 'timers', 'advisories'] as const;
 export type Log = (typeof LOGS)[number];
-export const STORES = ['policy', 'tasks', 'tokens', 'leases', 'revoked', 'blobs'] as const;
+export const STORES = ['policy', 'tasks', 'tokens', 'leases', 'revoked', 'watches', 'blobs'] as const;
 export type Store = (typeof STORES)[number];
 
 export interface HostRights {
@@ -59,7 +59,7 @@ const BASE: Readonly<Record<Role, HostRights>> = {
     ...nothing,
     publishes: ['mailbox', 'state', 'outcome', 'event', 'topic', 'dead-letter', 'timer', 'alive', 'reply'], hears: ['outcome', 'control', 'event', 'alive'],
     readsLogs: ['mailbox', 'state', 'outcomes', 'topics'], consumes: { mailbox: ['*'], topics: ['*'], timers: ['timers'], advisories: ['dead-letters'] }, prunes: ['mailbox', 'timers'],
-    reads: ['policy', 'leases', 'revoked', 'blobs'], writes: ['leases', 'blobs'],
+    reads: ['policy', 'leases', 'revoked', 'watches', 'blobs'], writes: ['leases', 'watches', 'blobs'],
   },
   /** Stands before models, spaces and records. Never sends work to an agent, never sees a mailbox, a state or an outcome. */
   gateway: { ...nothing, publishes: ['model', 'reply'], hears: ['beacon'], reads: ['policy', 'revoked'] },

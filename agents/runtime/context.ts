@@ -3,7 +3,7 @@
 // tells, topics and timers leave after the append. Never names a transport.
 // Others may assume: after `close` every method refuses, so a handler that outlives its deadline can do no more.
 
-import type { AgentAddress, AgentContext, AskOptions, EventDefinition } from '../../contracts/agent.ts';
+import type { AgentAddress, AgentContext, AnyAgent, AskOptions, EventDefinition } from '../../contracts/agent.ts';
 import { subjects } from '../../contracts/address.ts';
 import { digestOf } from '../../contracts/canonical.ts';
 import type { Capability } from '../../contracts/capability.ts';
@@ -15,15 +15,20 @@ import { parseBytes, parseValue, toBytes } from '../../contracts/parse.ts';
 import type { Bus, CapabilityRegistry, Clock, Logger, Mailboxes, Mandates, Outcomes, SearchAnswer } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
 import type { WalkPoint } from '../../contracts/task.ts';
+import { agentDown as AGENT_DOWN } from '../define.ts';
 import { grantsName } from './authority.ts';
 import type { Call, Chain } from './chain.ts';
 import { childId } from './child-id.ts';
-import { OUTBOX_MAX, type Post, type TimerChange, TIMERS_MAX } from './record.ts';
+import { CHILDREN_MAX, OUTBOX_MAX, type Post, type TimerChange, TIMERS_MAX, type WatchChange, WATCHES_MAX } from './record.ts';
+import { watchKey } from './watches.ts';
 
 export const RECEIPTS_MAX = 120;
 export const NOTES_MAX = 32;
 const NOTE = /^[A-Za-z0-9_.:=-]{1,96}$/;
 const SEARCH = 'space.search' as CapabilityId;
+
+/** Ends the handler that put its message off; not a failure. */
+export const PUT_OFF = fail('AIOS_OVERLOADED', 'the message was put off.');
 
 export interface ContextPorts {
   readonly bus: Bus;
@@ -48,6 +53,12 @@ export interface Gathered {
   /** Steps of a team that were taken by local policy, and the one that has to come back. */
   readonly steps: StepReport[];
   stand: WalkPoint | undefined;
+  /** Made when first needed: most turns use none of these. */
+  watches: Map<string, WatchChange | undefined> | undefined;
+  behaviour: string | null | undefined;
+  children: readonly string[] | undefined;
+  putOff: boolean;
+  unstash: boolean;
 }
 
 export interface OpenContext {
@@ -66,6 +77,9 @@ export interface ContextOptions {
   /** The agent itself, for timers; absent for stateless ephemeral handlers. */
   readonly self?: AgentAddress;
   readonly effectsAllowed: readonly string[];
+  /** What the agent's kind declares, for those who change between behaviours or watch. */
+  readonly definition?: Pick<AnyAgent, 'kind' | 'events' | 'behaviours'>;
+  readonly children?: readonly string[];
   /** Answers of effects that earlier turns ran. */
   readonly knownEffects: readonly (readonly [string, unknown])[];
 }
@@ -75,7 +89,7 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
   const { envelope } = call;
   const { grant } = call.mandate;
   const tenant = envelope.tenant as TenantId;
-  const gathered: Gathered = { receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map(), steps: [], stand: undefined };
+  const gathered: Gathered = { receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map(), steps: [], stand: undefined, watches: undefined, behaviour: undefined, children: undefined, putOff: false, unstash: false };
   let controller: AbortController | undefined;
   let aborted = false;
   let closed = false;
@@ -137,6 +151,16 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
     const sent = hop(event.name, actor, parseValue(event.payload, payload), until, envelope.mandate, envelope.depth);
     return { id: sent.id, subject, until, text: JSON.stringify(sent) };
   }
+  function mailboxOf(what: string): AgentAddress {
+    if (options.self === undefined) throw fail('AIOS_INPUT_INVALID', `only an agent with a mailbox ${what}.`);
+    return options.self;
+  }
+  const watched = (other: AgentAddress): string => watchKey(envelope.tenant, { kind: parseId('agent-kind', other.kind), id: parseId('agent-id', other.id) }, mailboxOf('watches others'));
+  function watchOf(other: AgentAddress): WatchChange {
+    const self = mailboxOf('watches others');
+    if (options.definition?.events?.has(AGENT_DOWN.name) !== true) throw fail('AIOS_INPUT_INVALID', `${call.agent} watches but does not listen to ${AGENT_DOWN.name}.`);
+    return { key: watched(other), ...post(subjects.mailbox(tenant, self.kind as AgentKind, self.id as AgentId), self.id, AGENT_DOWN, { kind: other.kind, id: other.id, why: 'host-lost' }) };
+  }
   function enqueue(entry: Post): void {
     if (gathered.posts.length >= OUTBOX_MAX) throw fail('AIOS_INPUT_INVALID', `a turn sends at most ${OUTBOX_MAX} messages.`);
     gathered.posts.push(entry);
@@ -145,6 +169,7 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
   const context: AgentContext<unknown> = {
     task: envelope.task,
     tenant: envelope.tenant,
+    self: envelope.actor,
     principal: envelope.principal,
     rung: envelope.rung,
     deadline,
@@ -184,6 +209,7 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
       enqueue(post(subject, to.id, event, payload));
     },
     publish(event, payload) {
+      if (event.published === false) throw fail('AIOS_INPUT_INVALID', `${event.name} is declared as never published.`);
       enqueue(post(subjects.topic(tenant, event.name), envelope.actor, event, payload));
     },
     timer(name, afterMs, event, payload) {
@@ -197,6 +223,44 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
     cancelTimer(name) {
       open();
       changeTimer(gathered, timerKey(envelope, options.self, name), undefined);
+    },
+    watch(other) {
+      open();
+      changeWatch(gathered, watched(other), watchOf(other));
+    },
+    unwatch(other) {
+      open();
+      changeWatch(gathered, watched(other), undefined);
+      gathered.children = (gathered.children ?? options.children ?? []).filter((child) => child !== `${other.kind}/${other.id}`);
+    },
+    spawn(agent, name) {
+      open();
+      const self = mailboxOf('spawns children');
+      const kind = parseId('agent-kind', agent.kind);
+      const child = { kind, id: parseId('agent-id', `${name}-${childId(`${envelope.tenant}/${self.kind}/${self.id}/${kind}`, name).slice(0, 12)}`) };
+      const known = gathered.children ?? options.children ?? [];
+      if (known.includes(`${child.kind}/${child.id}`)) return child;
+      if (known.length >= CHILDREN_MAX) throw fail('AIOS_OVERLOADED', `an agent has at most ${CHILDREN_MAX} children.`);
+      gathered.children = [...known, `${child.kind}/${child.id}`];
+      if (options.definition?.events?.has(AGENT_DOWN.name) === true) changeWatch(gathered, watched(child), watchOf(child));
+      return child;
+    },
+    stash() {
+      open();
+      mailboxOf('puts messages off');
+      gathered.putOff = true;
+      throw PUT_OFF;
+    },
+    unstash() {
+      open();
+      mailboxOf('puts messages off');
+      gathered.unstash = true;
+    },
+    become(behaviour) {
+      open();
+      mailboxOf('has behaviours');
+      if (behaviour !== undefined && options.definition?.behaviours?.has(behaviour) !== true) throw fail('AIOS_INPUT_INVALID', `${call.agent} declares no behaviour of this name.`);
+      gathered.behaviour = behaviour ?? null;
     },
     async effect<T>(key: string, work: (dedupKey: string) => Promise<T>): Promise<T> {
       open();
@@ -261,6 +325,12 @@ function searchAnswer(reply: Reply): SearchAnswer {
 function timerKey(envelope: Envelope, self: AgentAddress | undefined, name: string): string {
   if (self === undefined) throw fail('AIOS_INPUT_INVALID', 'only an agent with a mailbox has timers.');
   return `${envelope.tenant}.${self.kind}.${self.id}.${parseId('agent-id', name)}`;
+}
+
+function changeWatch(gathered: Gathered, key: string, change: WatchChange | undefined): void {
+  const watches = (gathered.watches ??= new Map());
+  if (!watches.has(key) && watches.size >= WATCHES_MAX) throw fail('AIOS_INPUT_INVALID', `a turn changes at most ${WATCHES_MAX} watches.`);
+  watches.set(key, change);
 }
 
 function changeTimer(gathered: Gathered, key: string, change: TimerChange | undefined): void {

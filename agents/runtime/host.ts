@@ -18,6 +18,7 @@ import { type AgentPorts, compileLimits, type HostLimits } from './ports.ts';
 import { serveAsk, type Served } from './serve.ts';
 import { listeningOf, subscribeTopic } from './topics.ts';
 import { backoffMs } from './supervision.ts';
+import { tellLost } from './watches.ts';
 import { addLetter, runTurn, type Tenure, type TurnPorts } from './turn.ts';
 
 export interface AgentHostOptions {
@@ -64,6 +65,11 @@ export interface AgentView {
   readonly running: boolean;
   readonly restarts: number;
   readonly stoppedUntil: number;
+  /** `kind/id` of those it spawned, in memory or not. */
+  readonly children: readonly string[];
+  /** What it has become; empty: nothing. */
+  readonly behaviour: string;
+  readonly stashed: number;
 }
 
 const ALL_PARTITIONS: readonly number[] = Array.from({ length: PARTITIONS }, (_, partition) => partition);
@@ -115,8 +121,12 @@ export function createAgentHost(ports: AgentPorts, options: AgentHostOptions): A
       subscriptions.push(await ports.mailboxes.consume('*', { inFlightMax: limits.turnsMax }, (delivery) => route(router, delivery, LEASELESS)));
       return;
     }
-    partitions = createPartitions(ports, { name: options.name, leaseMs: limits.leaseMs, acquireStepMax: limits.acquireStepMax, eligible: options.eligible ?? ALL_PARTITIONS, drainMs: limits.drainMs, serve: servePartition });
+    partitions = createPartitions(ports, { name: options.name, leaseMs: limits.leaseMs, acquireStepMax: limits.acquireStepMax, eligible: options.eligible ?? ALL_PARTITIONS, drainMs: limits.drainMs, serve: servePartition, onOrphaned });
     await partitions.start();
+  }
+
+  function onOrphaned(lost: ReadonlySet<number>): void {
+    void tellLost(host, lost).catch((error: unknown) => ports.logger.warn({ error: toErrorBody(error).code }, 'watchers are not told'));
   }
 
   async function servePartition(partition: number, tenure: Tenure): Promise<(patienceMs: number) => Promise<void>> {
@@ -235,7 +245,7 @@ function viewOf(cells: Cells, limit: number): AgentView[] {
   for (const cell of cells.all()) {
     if (views.length >= limit) break;
     const { tenant, kind, id, partition } = cell.address;
-    views.push({ tenant, kind, id, partition, turns: cell.record?.turn ?? 0, queued: cell.queue?.length ?? 0, running: cell.running, restarts: cell.intensity?.count ?? 0, stoppedUntil: cell.stoppedUntil });
+    views.push({ tenant, kind, id, partition, turns: cell.record?.turn ?? 0, queued: cell.queue?.length ?? 0, running: cell.running, restarts: cell.intensity?.count ?? 0, stoppedUntil: cell.stoppedUntil, children: cell.record?.children ?? [], behaviour: cell.record?.behaviour ?? '', stashed: cell.record?.stash?.length ?? 0 });
   }
   return views;
 }

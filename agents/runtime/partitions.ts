@@ -24,6 +24,8 @@ export interface PartitionOptions {
   /** Starts consuming; the returned function stops it and resolves when the running turns have ended or `patienceMs` has passed. */
   readonly serve: (partition: number, tenure: Tenure) => Promise<(patienceMs: number) => Promise<void>>;
   readonly drainMs: number;
+  /** Told after these partitions were taken from an owner that did not give them back. */
+  readonly onOrphaned: (partitions: ReadonlySet<number>) => void;
 }
 export interface Partitions {
   start(): Promise<void>;
@@ -44,6 +46,7 @@ export const PARTITION_LEASE = 'partition.';
 export function createPartitions(ports: PartitionPorts, options: PartitionOptions): Partitions {
   const { leases, clock, random, logger, metrics } = ports;
   const held = new Map<number, Held>();
+  const orphaned = new Set<number>();
   const stopping = new AbortController();
   let membership: Lease | undefined;
   let loop: Promise<void> | undefined;
@@ -90,6 +93,8 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
       if (failed !== undefined) throw failed.reason;
     }
     metrics.gauge('aios_agent_partitions', held.size);
+    if (orphaned.size > 0) options.onOrphaned(new Set(orphaned));
+    orphaned.clear();
   }
 
   async function takeOne(partition: number): Promise<void> {
@@ -97,6 +102,7 @@ export function createPartitions(ports: PartitionPorts, options: PartitionOption
     if (lease === undefined || lease.lost.aborted) return;
     const stop = await serveOrRelease(partition, lease);
     held.set(partition, { lease, stop });
+    if (lease.orphaned) orphaned.add(partition);
     if (lease.lost.aborted) await lost(partition, lease);
     else lease.lost.addEventListener('abort', () => void lost(partition, lease), { once: true });
   }

@@ -3,7 +3,7 @@
 // Others may assume: limits are complete and frozen after `compileLimits`; each says what happens at it.
 
 import type { MailboxBounds, Passivation, Supervision } from '../../contracts/agent.ts';
-import type { Bus, Clock, DeadLetters, Leases, Logger, Mailboxes, Mandates, Metrics, Outcomes, PolicyStore, Random, StateLog, Timers, Topics, Tracer } from '../../contracts/ports.ts';
+import type { Bus, Clock, DeadLetters, KeyValue, Leases, Logger, Mailboxes, Mandates, Metrics, Outcomes, PolicyStore, Random, StateLog, Timers, Topics, Tracer } from '../../contracts/ports.ts';
 import type { Revocations } from '../../policies/mandate.ts';
 
 export interface AgentPorts {
@@ -11,6 +11,7 @@ export interface AgentPorts {
   readonly mailboxes: Mailboxes;
   readonly topics: Topics;
   readonly stateLog: StateLog;
+  readonly keyValue: KeyValue;
   readonly leases: Leases;
   readonly outcomes: Outcomes;
   readonly deadLetters: DeadLetters;

@@ -31,7 +31,7 @@ export interface Listening {
 
 /** @throws AIOS_CONFIG_INVALID when there are more subscriptions than a deployment may have */
 export function listeningOf(agents: readonly AnyAgent[]): readonly Listening[] {
-  const all = agents.flatMap((agent) => [...(agent.events?.values() ?? [])].map(({ event, actorKey }) => ({ kind: agent.kind, event, ...(actorKey === undefined ? {} : { actorKey }) })));
+  const all = agents.flatMap((agent) => [...(agent.events?.values() ?? [])].filter(({ event }) => event.published !== false).map(({ event, actorKey }) => ({ kind: agent.kind, event, ...(actorKey === undefined ? {} : { actorKey }) })));
   if (all.length > SUBSCRIPTIONS_MAX) throw fail('AIOS_CONFIG_INVALID', `agents listen to ${all.length} events, at most ${SUBSCRIPTIONS_MAX}.`);
   return all;
 }

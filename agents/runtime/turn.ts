@@ -7,19 +7,21 @@ import { parseMailboxSubject, subjects } from '../../contracts/address.ts';
 import { ERRORS, type ErrorBody, fail, hasCode, isAiosError, toErrorBody } from '../../contracts/errors.ts';
 import type { CapabilityTraits } from '../../contracts/capability.ts';
 import type { VerifiedMandate } from '../../contracts/mandate.ts';
-import { type Envelope, type Outcome, outcomeSchema } from '../../contracts/message.ts';
+import { type Envelope, HEADERS, type Outcome, outcomeSchema } from '../../contracts/message.ts';
 import { parseFresh, parseJson, parseValue } from '../../contracts/parse.ts';
-import type { DeadLetterReason, DeadLetters, MailboxDelivery, Metrics, Random, StateLog, Timers, Topics } from '../../contracts/ports.ts';
+import type { DeadLetterReason, DeadLetters, KeyValue, MailboxDelivery, Metrics, Random, StateLog, Timers, Topics } from '../../contracts/ports.ts';
 import type { Receipt } from '../../contracts/receipt.ts';
 import { isRevoked, type Revocations } from '../../policies/mandate.ts';
 import { authorise } from './authority.ts';
 import type { Call } from './chain.ts';
 import type { Cell } from './cells.ts';
-import { type ContextPorts, type Gathered, openContext, type OpenContext } from './context.ts';
+import { type ContextPorts, type Gathered, openContext, type OpenContext, PUT_OFF } from './context.ts';
 import { toBase64 } from './envelope.ts';
 import type { Deadlines } from './deadlines.ts';
 import type { HostLimits } from './ports.ts';
-import { bumpFence, type DoneEntry, EMPTY_RECORD, encodeRecord, findDone, nextRecord, parseRecord, type Post, type TimerChanges, type TurnRecord, type TurnResult } from './record.ts';
+import { bumpFence, type DoneEntry, EMPTY_RECORD, encodeRecord, findDone, isSent, nextRecord, parseRecord, type Post, putOffRecord, type TimerChanges, type TurnRecord, type TurnResult, type WatchChanges } from './record.ts';
+import { childId } from './child-id.ts';
+import { clearWatch, setWatch, tellStopped } from './watches.ts';
 import { backoffMs, classify, createIntensity } from './supervision.ts';
 import { walk, type WalkPorts } from './walk.ts';
 
@@ -33,6 +35,7 @@ export interface Tenure {
 
 export interface TurnPorts extends ContextPorts, WalkPorts {
   readonly stateLog: StateLog;
+  readonly keyValue: KeyValue;
   readonly deadLetters: DeadLetters;
   readonly metrics: Metrics;
   readonly random: Random;
@@ -52,7 +55,7 @@ export interface Turn {
   readonly tenure: Tenure;
 }
 
-type Plan = { readonly kind: 'commit'; readonly result: TurnResult; readonly started?: true } | { readonly kind: 'retry'; readonly delayMs: number } | { readonly kind: 'refuse'; readonly entry: DoneEntry };
+type Plan = { readonly kind: 'commit'; readonly result: TurnResult; readonly started?: true } | { readonly kind: 'put-off' } | { readonly kind: 'retry'; readonly delayMs: number } | { readonly kind: 'refuse'; readonly entry: DoneEntry };
 
 /** Never rejects: whatever happens ends in ack, nak or term. */
 export async function runTurn(host: TurnPorts, turn: Turn): Promise<void> {
@@ -71,17 +74,22 @@ export async function runTurn(host: TurnPorts, turn: Turn): Promise<void> {
 async function tryTurn(host: TurnPorts, turn: Turn): Promise<void> {
   const record = await activate(host, turn);
   const done = findDone(record, turn.envelope.id);
-  if (done !== undefined) {
+  if (done !== undefined && !replayed(turn, done)) {
     host.metrics.count('aios_agent_redeliveries_total', { agent: turn.cell.address.kind });
     return conclude(host, turn, done);
   }
+  if (record.stash?.some(({ id }) => id === turn.envelope.id) === true) return turn.delivery.ack();
   const plan = await decide(host, turn, record);
   if (plan.kind === 'retry') return turn.delivery.nak(plan.delayMs);
   if (plan.kind === 'refuse') return conclude(host, turn, plan.entry);
+  if (plan.kind === 'put-off') return putOff(host, turn, record);
   const entry = await commit(host, turn, record, plan.result);
   if (plan.started === true && entry === plan.result.entry) turn.cell.started = true;
   return conclude(host, turn, entry);
 }
+
+/** An event that was given up left no effect, and nobody was answered: when a person replays it, it is handled as if it came for the first time. An ask keeps its one outcome. */
+const replayed = (turn: Turn, done: DoneEntry): boolean => done.letter !== undefined && isEvent(turn) && turn.delivery.headers[HEADERS.replay] !== undefined;
 
 // ---- load
 
@@ -110,7 +118,7 @@ async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> 
   cell.record = record;
   cell.revision = revision;
   cell.fence = tenure.fence;
-  cell.outboxSent = record.outbox.length === 0 && record.timers === undefined;
+  cell.outboxSent = isSent(record);
 }
 
 const stateOf = ({ address }: Cell): string => subjects.state(address.tenant, address.kind, address.id);
@@ -127,7 +135,7 @@ async function decide(host: TurnPorts, turn: Turn, record: TurnRecord): Promise<
   if (delivery.attempt > host.limits.deliveriesMax) return give(turn, fail('AIOS_QUARANTINED', `Delivered ${delivery.attempt} times.`), 'max-deliveries');
   if (now >= envelope.deadline) return give(turn, fail('AIOS_DEADLINE_EXCEEDED'), 'expired');
   if (now < cell.stoppedUntil) return stopped(turn, cell.stoppedUntil - now);
-  const target = targetOf(host, turn);
+  const target = targetOf(host, turn, record);
   if (target === undefined) return give(turn, fail('AIOS_CAPABILITY_UNKNOWN', `${cell.address.kind} does not handle ${envelope.capability}.`), 'unknown-kind');
   let mandate: VerifiedMandate;
   try {
@@ -147,16 +155,17 @@ interface Target {
   readonly parseOutput: (output: unknown, gathered: Gathered) => unknown;
 }
 
-function targetOf(host: TurnPorts, { cell, envelope }: Turn): Target | undefined {
-  const { handlers, events } = cell.kind.definition;
-  const handler = handlers.get(envelope.capability);
+function targetOf(host: TurnPorts, { cell, envelope }: Turn, record: TurnRecord): Target | undefined {
+  const { handlers, events, behaviours } = cell.kind.definition;
+  const behaviour = record.behaviour === undefined ? undefined : behaviours?.get(record.behaviour);
+  const handler = behaviour?.handlers.get(envelope.capability) ?? handlers.get(envelope.capability);
   if (handler !== undefined) {
     const { capability, team } = handler;
     const input = (): unknown => parseValue(capability.input, envelope.input);
     if (team !== undefined) return { traits: capability, run: (opened, mandate) => walk(host, team, input(), { capability, envelope, mandate, opened }), parseOutput: (output, { stand }) => (stand === undefined ? parseOutput(capability.output, output) : undefined) };
     return { traits: capability, run: ({ context }) => handler.handle(input(), context as never), parseOutput: (output) => parseOutput(capability.output, output) };
   }
-  const listener = events?.get(envelope.capability);
+  const listener = behaviour?.events.get(envelope.capability) ?? events?.get(envelope.capability);
   if (listener === undefined) return undefined;
   return { traits: undefined, run: ({ context }) => listener.handle(parseValue(listener.event.payload, envelope.input), context as never), parseOutput: () => undefined };
 }
@@ -177,18 +186,24 @@ async function handle(host: TurnPorts, turn: Turn, record: TurnRecord, target: T
   const call: Call = { kind: 'turn', agent: definition.kind, envelope, mandate, ...(target.traits === undefined ? {} : { traits: target.traits }) };
   const state = definition.state === undefined ? undefined : draftOf(turn, record);
   const deadline = Math.min(envelope.deadline, host.clock.now() + host.limits.turnMsMax);
-  const opened = openContext(host, { call, deadline, state, self: cell.address, effectsAllowed: target.traits?.effects ?? [], knownEffects: record.effects ?? [] });
+  const opened = openContext(host, { call, deadline, state, self: cell.address, effectsAllowed: target.traits?.effects ?? [], knownEffects: record.effects ?? [], definition, ...(record.children === undefined ? {} : { children: record.children }) });
   const bounds = boundTurn(host, deadline, turn, mandate, opened.abort);
   const facts = (): TurnFacts => ({ gathered: opened.gathered, ms: host.clock.monotonic() - started });
   host.logger.debug({ agent: definition.kind, task: envelope.task, attempt: turn.delivery.attempt }, 'turn started');
   const work = async (): Promise<unknown> => {
     if (!cell.started) await definition.onStart?.(opened.context as never);
-    return target.parseOutput(await target.run(opened, mandate), opened.gathered);
+    try {
+      return target.parseOutput(await target.run(opened, mandate), opened.gathered);
+    } catch (error) {
+      if (error === PUT_OFF) return undefined;
+      throw error;
+    }
   };
   try {
     const output = await Promise.race([host.chain(call, work), bounds.ended]);
+    if (opened.gathered.putOff) return { kind: 'put-off' };
     const changed = definition.state === undefined ? {} : { state: parseState(turn, opened.context.state) };
-    return { kind: 'commit', result: resultOf(host, turn, { output }, facts(), changed), started: true };
+    return { kind: 'commit', result: resultOf(host, turn, record, { output }, facts(), changed), started: true };
   } catch (error) {
     return afterFailure(host, turn, error, facts());
   } finally {
@@ -270,6 +285,7 @@ function afterFault(host: TurnPorts, turn: Turn, thrown: unknown, facts: TurnFac
   restart(host, turn);
   const poison = faults >= supervision.faultsMax || turn.delivery.attempt >= supervision.faultsMax + host.limits.transientTriesMax;
   const gaveUp = supervision.onFault === 'stop' || supervision.onFault === 'escalate';
+  if (gaveUp) tellWatchers(host, cell);
   if (supervision.onFault === 'escalate' || poison) host.onEscalation(agent, cell.address.id, thrown);
   const delayMs = backoffMs(supervision, faults, host.random.next());
   if (!poison && !gaveUp && host.clock.now() + delayMs < envelope.deadline) return { kind: 'retry', delayMs };
@@ -284,7 +300,14 @@ function restart(host: TurnPorts, { cell }: Turn): void {
   cell.record = undefined;
   cell.intensity ??= createIntensity(supervision);
   host.metrics.count('aios_agent_restarts_total', { agent: cell.address.kind });
-  if (!cell.intensity.allow(host.clock.now())) cell.stoppedUntil = host.clock.now() + supervision.withinMs;
+  if (cell.intensity.allow(host.clock.now())) return;
+  cell.stoppedUntil = host.clock.now() + supervision.withinMs;
+  tellWatchers(host, cell);
+}
+
+/** Not waited for: should this host die before they are told, they are told that it did. */
+function tellWatchers(host: TurnPorts, { address }: Cell): void {
+  void tellStopped(host, address).catch((error: unknown) => host.logger.warn({ agent: address.kind, error: nameOf(error) }, 'watchers are not told'));
 }
 
 /** A stopped agent answers asks at once, so that the ladder goes on; events wait in the mailbox. */
@@ -306,24 +329,29 @@ const nameOf = (thrown: unknown): string => (isAiosError(thrown) ? thrown.code :
 
 // ---- what a turn leaves behind
 
-const NOTHING: Gathered = Object.freeze({ receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map(), steps: [], stand: undefined });
+const NOTHING: Gathered = Object.freeze({ receipts: [], costMicroUsd: 0, notes: [], effect: undefined, posts: [], timers: new Map(), effects: new Map(), steps: [], stand: undefined, watches: undefined, behaviour: undefined, children: undefined, putOff: false, unstash: false });
 
-const give = (turn: Turn, thrown: unknown, letter: DeadLetterReason | undefined): Plan => giveGathered(turn, toErrorBody(thrown), { gathered: NOTHING, ms: 0 }, letter);
+type Commit = Extract<Plan, { kind: 'commit' }>;
+const give = (turn: Turn, thrown: unknown, letter: DeadLetterReason | undefined): Commit => giveGathered(turn, toErrorBody(thrown), { gathered: NOTHING, ms: 0 }, letter);
 
 /** A failure that is final: it is the outcome, nothing of the draft is kept, what was spent is still counted. */
-function giveGathered(turn: Turn, error: ErrorBody, facts: TurnFacts, letter: DeadLetterReason | undefined): Plan {
+function giveGathered(turn: Turn, error: ErrorBody, facts: TurnFacts, letter: DeadLetterReason | undefined): Commit {
   return { kind: 'commit', result: { entry: entryOf(turn, { error }, letter, facts), outbox: [] } };
 }
 
-function resultOf(host: TurnPorts, turn: Turn, answer: { readonly output: unknown }, facts: TurnFacts, changed: { readonly state?: unknown }): TurnResult {
+function resultOf(host: TurnPorts, turn: Turn, record: TurnRecord, answer: { readonly output: unknown }, facts: TurnFacts, changed: { readonly state?: unknown }): TurnResult {
   const { gathered } = facts;
   const timers = timersOf(gathered);
   if (timers !== undefined && host.timers === undefined) throw fail('AIOS_CONFIG_INVALID', 'this host has no durable timers.');
   return {
     entry: entryOf(turn, answer, undefined, facts),
     ...changed,
-    outbox: gathered.posts,
+    outbox: gathered.unstash ? [...gathered.posts, ...unstashed(turn, record)] : gathered.posts,
     ...(timers === undefined ? {} : { timers }),
+    ...(gathered.watches === undefined ? {} : { watches: watchesOf(gathered.watches) }),
+    ...(gathered.behaviour === undefined ? {} : { behaviour: gathered.behaviour }),
+    ...(gathered.children === undefined ? {} : { children: gathered.children }),
+    ...(gathered.unstash ? { stash: [] } : {}),
     ...(gathered.effects.size === 0 ? {} : { effects: [...gathered.effects] }),
   };
 }
@@ -347,6 +375,17 @@ function turnReceipt({ cell, envelope, tenure }: Turn, { gathered, ms }: TurnFac
   return { kind: 'turn', agent: cell.address.kind, capability: envelope.capability, rung: envelope.rung, fence: tenure.fence ?? 0, ms: Math.max(0, Math.round(ms * 100) / 100), local: [...gathered.notes] };
 }
 
+const watchesOf = (watches: NonNullable<Gathered['watches']>): WatchChanges => ({
+  set: [...watches.values()].filter((change) => change !== undefined),
+  cancel: [...watches].filter(([, change]) => change === undefined).map(([key]) => key),
+});
+
+/** The messages as they arrived, under their own ids; only the mailbox must not take them for what it has seen. */
+function unstashed({ cell }: Turn, record: TurnRecord): readonly Post[] {
+  const { tenant, kind, id } = cell.address;
+  return (record.stash ?? []).map((message) => ({ id: childId(message.id, `unstashed/${record.turn}`), subject: subjects.mailbox(tenant, kind, id), until: (JSON.parse(message.text) as Envelope).deadline, text: message.text }));
+}
+
 function timersOf({ timers }: Gathered): TimerChanges | undefined {
   if (timers.size === 0) return undefined;
   const set = [...timers.values()].filter((change) => change !== undefined);
@@ -363,10 +402,33 @@ async function commit(host: TurnPorts, turn: Turn, record: TurnRecord, result: T
   const revision = await host.stateLog.append(stateOf(cell), cell.revision, bytes);
   cell.revision = revision;
   cell.record = next;
-  cell.outboxSent = next.outbox.length === 0 && next.timers === undefined;
+  cell.outboxSent = isSent(next);
   cell.faults?.delete(turn.envelope.id);
   host.logger.debug({ agent: cell.address.kind, task: turn.envelope.task, attempt: turn.delivery.attempt }, 'turn committed');
   return next.done.at(-1) as DoneEntry;
+}
+
+/** The record has the message from now on; the mailbox lets it go. */
+async function putOff(host: TurnPorts, turn: Turn, record: TurnRecord): Promise<void> {
+  const { cell, tenure, envelope } = turn;
+  const next = putOffRecord(record, tenure.fence ?? record.fence, { id: envelope.id, text: JSON.stringify(envelope) });
+  const bytes = next === undefined ? undefined : encoded(next);
+  if (next === undefined || bytes === undefined) return conclude(host, turn, await commit(host, turn, record, give(turn, fail('AIOS_OVERLOADED', 'what the agent may put off is full.', { retryAfterMs: STASH_RETRY_MS }), isEvent(turn) ? 'overflow' : undefined).result));
+  holdTenure(tenure);
+  cell.revision = await host.stateLog.append(stateOf(cell), cell.revision, bytes);
+  cell.record = next;
+  cell.outboxSent = true;
+  await turn.delivery.ack();
+}
+
+const STASH_RETRY_MS = 1_000;
+
+function encoded(record: TurnRecord): Uint8Array | undefined {
+  try {
+    return encodeRecord(record);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A state that outgrew a message fails this turn and keeps the state before it. */
@@ -405,24 +467,28 @@ async function olderOutcome(host: TurnPorts, turn: Turn): Promise<Outcome | unde
 
 async function sendOutbox(host: TurnPorts, cell: Cell): Promise<void> {
   const record = cell.record as TurnRecord;
-  for (const post of record.outbox) await sendPost(host, post);
+  const own = subjects.mailbox(cell.address.tenant, cell.address.kind, cell.address.id);
+  for (const post of record.outbox) await sendPost(host, post, own);
   for (const change of record.timers?.set ?? []) {
     await host.timers?.schedule({ key: change.key, subject: change.subject, at: change.at, messageId: change.id, data: encoder.encode(change.text) });
   }
   for (const key of record.timers?.cancel ?? []) await host.timers?.cancel(key);
+  for (const change of record.watches?.set ?? []) await setWatch(host, change);
+  for (const key of record.watches?.cancel ?? []) await clearWatch(host, key);
   cell.outboxSent = true;
 }
 
 const encoder = new TextEncoder();
 
 /** A receiver whose mailbox is full, or a topic with a listener too far behind, holds its senders back until the message expires; then a person sees it. */
-async function sendPost(host: TurnPorts, post: Post): Promise<void> {
+async function sendPost(host: TurnPorts, post: Post, own: string): Promise<void> {
   const data = encoder.encode(post.text);
   try {
     if (parseMailboxSubject(post.subject) === undefined) await host.topics.publish(post.subject, data, { messageId: post.id });
     else await host.mailboxes.publish(post.subject, data, { messageId: post.id });
   } catch (error) {
-    if (!hasCode(error, 'AIOS_MAILBOX_FULL') || host.clock.now() < post.until) throw error;
+    // One's own full mailbox cannot be waited for: it empties only when this is through.
+    if (!hasCode(error, 'AIOS_MAILBOX_FULL') || (host.clock.now() < post.until && post.subject !== own)) throw error;
     const { tenant, task } = JSON.parse(post.text) as Envelope;
     await host.deadLetters.add({ tenant, task, reason: 'overflow', code: 'AIOS_MAILBOX_FULL', subject: post.subject, attempts: 1, data: toBase64(data) });
   }
@@ -438,8 +504,9 @@ function giveBack(host: TurnPorts, turn: Turn, error: unknown): void {
   delivery.nak(backoffMs(cell.kind.supervision, delivery.attempt, host.random.next()));
 }
 
-export async function addLetter(host: Pick<TurnPorts, 'deadLetters' | 'metrics'>, delivery: Pick<MailboxDelivery, 'subject' | 'data' | 'attempt'>, reason: DeadLetterReason, code: string, envelope?: Envelope, tenant = envelope?.tenant ?? 'unknown'): Promise<void> {
+export async function addLetter(host: Pick<TurnPorts, 'deadLetters' | 'metrics'>, delivery: Pick<MailboxDelivery, 'subject' | 'data' | 'attempt'> & Partial<Pick<MailboxDelivery, 'headers'>>, reason: DeadLetterReason, code: string, envelope?: Envelope, tenant = envelope?.tenant ?? 'unknown'): Promise<void> {
   const trace = envelope?.trace?.traceparent;
+  const replayOf = delivery.headers?.[HEADERS.replay];
   await host.deadLetters.add({
     tenant,
     reason,
@@ -449,6 +516,7 @@ export async function addLetter(host: Pick<TurnPorts, 'deadLetters' | 'metrics'>
     data: toBase64(delivery.data),
     ...(envelope === undefined ? {} : { task: envelope.task }),
     ...(trace === undefined ? {} : { trace }),
+    ...(replayOf === undefined ? {} : { replayOf }),
   });
   host.metrics.count('aios_dead_letters_total', { reason });
 }

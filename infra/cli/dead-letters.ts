@@ -25,7 +25,7 @@ async function show(context: CliContext, id: string): Promise<void> {
   const letter = await withPorts(context, ({ deadLetters }) => deadLetters.get(id));
   if (letter === undefined) throw unknown(id);
   const message = messageOf(letter);
-  context.print({ json: { ...withoutData(letter), message }, text: `${line(letter)}\nsubject   ${letter.subject}\ntrace     ${letter.trace ?? '-'}\nmessage   ${JSON.stringify(message, null, 2)}\nreplay    aios dead-letters replay ${id}\ndiscard   aios dead-letters discard ${id}` });
+  context.print({ json: { ...withoutData(letter), message }, text: `${line(letter)}\nsubject   ${letter.subject}\ntrace     ${letter.trace ?? '-'}\ntask      ${letter.task === undefined ? '-' : `${letter.task} (what the task waits for: aios show ${letter.task})`}\nmessage   ${JSON.stringify(message, null, 2)}\nreplay    aios dead-letters replay ${id}\ndiscard   aios dead-letters discard ${id}` });
 }
 
 async function change(context: CliContext, verb: 'replay' | 'discard', id: string): Promise<void> {

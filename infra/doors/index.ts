@@ -2,7 +2,8 @@
 // Owns: the list. Never exports anything that does I/O. Others may assume: it loads unchanged in the workflow sandbox,
 // on an edge box and in a test, because it needs zod and hashing only.
 
-export { defineAgent, defineEvent } from '../../agents/define.ts';
+export { debate, handoff, parallel, vote } from '../../agents/teams/index.ts';
+export { agentDown, defineAgent, defineEvent } from '../../agents/define.ts';
 export type { AgentContext, AgentDefinition, AnyAgent, AskOptions, Handler } from '../../contracts/agent.ts';
 export { type Capability, type CapabilityOptions, type CapabilityTraits, DATA_CLASSES, type DataClass, defineCapability, RUNGS, type Rung, SLA_TIERS, type SlaTier } from '../../contracts/capability.ts';
 export { type AiosError, type ErrorBody, type ErrorCode, ERRORS, fail, hasCode, isAiosError } from '../../contracts/errors.ts';

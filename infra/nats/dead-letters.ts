@@ -8,7 +8,7 @@ import { STREAMS, SUBJECT_ROOT, parseMailboxSubject, subjects, tenantOf } from '
 import { digestOfText } from '../../contracts/canonical.ts';
 import { ERRORS, fail, isErrorCode } from '../../contracts/errors.ts';
 import { isId, parseId } from '../../contracts/ids.ts';
-import { envelopeSchema, type Envelope, type Outcome } from '../../contracts/message.ts';
+import { envelopeSchema, type Envelope, HEADERS, type Outcome } from '../../contracts/message.ts';
 import { parseBytes, toBytes } from '../../contracts/parse.ts';
 import type { DeadLetter, DeadLetters } from '../../contracts/ports.ts';
 import { CLAIM_HEADER, type Blobs } from './blobs.ts';
@@ -24,7 +24,7 @@ const NS = 1_000_000;
 
 const letterSchema = z.strictObject({
   at: z.number(), tenant: z.string(), reason: z.enum(['overflow', 'expired', 'malformed', 'policy', 'max-deliveries', 'unknown-kind', 'poison']),
-  code: z.string(), subject: z.string(), trace: z.string().optional(), task: z.string().optional(), attempts: z.number(), data: z.string(),
+  code: z.string(), subject: z.string(), trace: z.string().optional(), task: z.string().optional(), attempts: z.number(), replayOf: z.string().optional(), data: z.string(),
 });
 
 export function createDeadLetters(link: NatsLink, blobs: Blobs): DeadLetters {
@@ -45,7 +45,7 @@ export function createDeadLetters(link: NatsLink, blobs: Blobs): DeadLetters {
       const tenant = isId(letter.tenant) ? letter.tenant : 'sys';
       const record = { ...letter, tenant, at: link.clock.now() };
       const data = toBytes(record);
-      const messageId = `dl-${digestOfText(`${letter.subject} ${letter.reason} ${letter.data}`)}`;
+      const messageId = `dl-${digestOfText(`${letter.subject} ${letter.reason} ${letter.replayOf ?? ''} ${letter.data}`)}`;
       const headers = data.byteLength <= blobs.inlineBytesMax ? undefined : { [CLAIM_HEADER]: await blobs.put(data) };
       const { sequence } = await link.store(subjects.deadLetter(parseId('tenant', tenant), letter.reason), headers === undefined ? data : EMPTY, { messageId, headers });
       link.metrics.count('aios_dead_letters_total', { reason: letter.reason, code: isErrorCode(letter.code) ? letter.code : 'other' });
@@ -63,7 +63,7 @@ export function createDeadLetters(link: NatsLink, blobs: Blobs): DeadLetters {
       const address = parseMailboxSubject(letter.subject);
       if (address === undefined) throw fail('AIOS_INPUT_INVALID', 'Only messages of a mailbox can be replayed.');
       const data = Buffer.from(letter.data, 'base64');
-      await link.store(letter.subject, data, { messageId: `replay-${id}-${letter.at}` });
+      await link.store(letter.subject, data, { messageId: `replay-${id}-${letter.at}`, headers: { [HEADERS.replay]: id } });
       await discard(id);
     },
     discard,
@@ -112,8 +112,8 @@ const failedOutcome = ({ id, task, tenant }: Envelope): Outcome => ({ v: 1, stat
 
 async function toLetter(blobs: Blobs, message: StoredMessage): Promise<DeadLetter> {
   const claim = message.header(CLAIM_HEADER);
-  const { trace, task, ...rest } = parseBytes(letterSchema, claim === '' ? message.data : await blobs.get(claim), BYTES_MAX);
-  return { id: String(message.sequence), ...rest, ...(trace === undefined ? {} : { trace }), ...(task === undefined ? {} : { task }) };
+  const { trace, task, replayOf, ...rest } = parseBytes(letterSchema, claim === '' ? message.data : await blobs.get(claim), BYTES_MAX);
+  return { id: String(message.sequence), ...rest, ...(trace === undefined ? {} : { trace }), ...(task === undefined ? {} : { task }), ...(replayOf === undefined ? {} : { replayOf }) };
 }
 
 function sequenceOf(id: string): number {

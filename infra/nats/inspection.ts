@@ -4,24 +4,30 @@
 
 import { z } from 'zod';
 import type { AgentHost, AgentView, HostView } from '../../agents/runtime/host.ts';
-import { subjects } from '../../contracts/address.ts';
+import { HOST_LEASE } from '../../agents/runtime/partitions.ts';
+import { BUCKETS, subjects } from '../../contracts/address.ts';
 import { parseId } from '../../contracts/ids.ts';
 import { parseBytes, toBytes } from '../../contracts/parse.ts';
 import type { Bus } from '../../contracts/ports.ts';
 import type { NatsLink } from './connect.ts';
 import { convertNatsError } from './errors.ts';
+import { streamOf } from './key-value.ts';
+import { lastOfEach } from './stored.ts';
 
 const SYS = parseId('tenant', 'sys');
 const HOSTS = subjects.control(SYS, 'hosts');
 const DRAIN = subjects.control(SYS, 'drain');
 const AGENTS_MAX = 500;
+const HOSTS_MAX = 1_000;
+/** Between two answers, where nobody knows how many hosts there are; and for all of them. */
 const ANSWER_MS = 600;
+const ANSWERS_MS_MAX = 3_000;
 
 const questionSchema = z.strictObject({ agents: z.number().int().min(0).max(AGENTS_MAX) });
 const drainSchema = z.strictObject({ host: z.string().max(64) });
 const answerSchema = z.object({
   host: z.object({ name: z.string(), partitions: z.union([z.literal('*'), z.array(z.number())]), agents: z.number(), running: z.number(), inHand: z.number(), draining: z.boolean() }),
-  agents: z.array(z.object({ tenant: z.string(), kind: z.string(), id: z.string(), partition: z.number(), turns: z.number(), queued: z.number(), running: z.boolean(), restarts: z.number(), stoppedUntil: z.number() })).max(AGENTS_MAX),
+  agents: z.array(z.object({ tenant: z.string(), kind: z.string(), id: z.string(), partition: z.number(), turns: z.number(), queued: z.number(), running: z.boolean(), restarts: z.number(), stoppedUntil: z.number(), children: z.array(z.string()), behaviour: z.string(), stashed: z.number() })).max(AGENTS_MAX),
 });
 export interface HostReport { readonly host: HostView; readonly agents: readonly AgentView[] }
 
@@ -40,11 +46,13 @@ export async function serveInspection({ bus }: { readonly bus: Bus }, host: Agen
   return stack;
 }
 
-/** Asks every host and collects what answers within `ANSWER_MS`. */
+/** Asks every host, and waits for as many answers as hosts hold a membership lease, three seconds at most. */
 export async function inspectHosts(link: NatsLink, agents: number): Promise<readonly HostReport[]> {
   const reports: HostReport[] = [];
   try {
-    for await (const message of await link.nc.requestMany(HOSTS, toBytes({ agents: Math.min(agents, AGENTS_MAX) }), { strategy: 'stall', maxWait: ANSWER_MS * 3, stall: ANSWER_MS })) {
+    const known = (await lastOfEach(link, streamOf(BUCKETS.leases), `$KV.${BUCKETS.leases}.${HOST_LEASE}*`, HOSTS_MAX)).length;
+    const how = known === 0 ? { strategy: 'stall' as const, stall: ANSWER_MS } : { strategy: 'count' as const, maxMessages: known };
+    for await (const message of await link.nc.requestMany(HOSTS, toBytes({ agents: Math.min(agents, AGENTS_MAX) }), { ...how, maxWait: ANSWERS_MS_MAX })) {
       if (message.data.length > 0) reports.push(parseBytes(answerSchema, message.data));
     }
   } catch (error) {

@@ -62,7 +62,8 @@ export async function createKey(link: NatsLink, bucket: string, key: string, val
   return undefined;
 }
 
-async function storeIf(link: NatsLink, subject: string, value: Uint8Array, options: { readonly expectedLast: number; readonly ttlMs?: number }): Promise<number | undefined> {
+/** `undefined` when the last message of the subject is not the one expected. */
+export async function storeIf(link: NatsLink, subject: string, value: Uint8Array, options: { readonly expectedLast: number; readonly ttlMs?: number }): Promise<number | undefined> {
   try {
     return (await link.store(subject, value, options)).sequence;
   } catch (error) {

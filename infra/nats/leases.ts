@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { parseBytes, toBytes } from '../../contracts/parse.ts';
 import type { KeyValue, Lease, Leases } from '../../contracts/ports.ts';
 import type { NatsLink } from './connect.ts';
-import { DELETE, createKey, streamOf, subjectOf } from './key-value.ts';
+import { DELETE, storeIf, streamOf, subjectOf } from './key-value.ts';
 import { isMarker, lastOfEach } from './stored.ts';
 
 const LEASES_MAX = 4_096;
@@ -20,8 +20,8 @@ export function createLeases(link: NatsLink, keyValue: KeyValue): Leases {
   return {
     async acquire(name, owner, ttlMs) {
       const askedAt = link.clock.monotonic();
-      const fence = (await createKey(link, BUCKETS.leases, name, toBytes({ owner }), ttlMs)) ?? (await takeAgain(link, name, owner, ttlMs));
-      return fence === undefined ? undefined : hold(link, { name, owner, ttlMs, fence, provenAt: askedAt });
+      const taken = (await takeFree(link, name, owner, ttlMs)) ?? (await takeAgain(link, name, owner, ttlMs));
+      return taken === undefined ? undefined : hold(link, { name, owner, ttlMs, ...taken, provenAt: askedAt });
     },
     async holders() {
       const found = await lastOfEach(link, streamOf(BUCKETS.leases), `$KV.${BUCKETS.leases}.>`, LEASES_MAX);
@@ -44,22 +44,37 @@ export function createLeases(link: NatsLink, keyValue: KeyValue): Leases {
   };
 }
 
+interface Taken { readonly fence: number; readonly orphaned: boolean }
+
+/** Nothing on record, or nothing any more: it was never held, or it expired. Only a release leaves a plain deletion. */
+async function takeFree(link: NatsLink, name: string, owner: string, ttlMs: number): Promise<Taken | undefined> {
+  const subject = subjectOf(BUCKETS.leases, name);
+  const value = toBytes({ owner });
+  const first = await storeIf(link, subject, value, { expectedLast: 0, ttlMs });
+  if (first !== undefined) return { fence: first, orphaned: true };
+  const found = await link.last(streamOf(BUCKETS.leases), subject);
+  if (found !== undefined && !isMarker(found)) return undefined;
+  const fence = await storeIf(link, subject, value, { expectedLast: found?.sequence ?? 0, ttlMs });
+  const released = found !== undefined && found.header('KV-Operation') === 'DEL' && found.header('Aios-Reason') === '';
+  return fence === undefined ? undefined : { fence, orphaned: !released };
+}
+
 /** The owner on record gave the lease up without releasing it, after a stall or while disconnected: it need not wait for its own past. */
-async function takeAgain(link: NatsLink, name: string, owner: string, ttlMs: number): Promise<number | undefined> {
+async function takeAgain(link: NatsLink, name: string, owner: string, ttlMs: number): Promise<Taken | undefined> {
   const subject = subjectOf(BUCKETS.leases, name);
   const found = await link.last(streamOf(BUCKETS.leases), subject);
   if (found === undefined || isMarker(found) || parseBytes(recordSchema, found.data).owner !== owner) return undefined;
   try {
-    return (await link.store(subject, toBytes({ owner }), { expectedLast: found.sequence, ttlMs })).sequence;
+    return { fence: (await link.store(subject, toBytes({ owner }), { expectedLast: found.sequence, ttlMs })).sequence, orphaned: true };
   } catch (error) {
     if (hasCode(error, 'AIOS_STATE_CONFLICT')) return undefined;
     throw error;
   }
 }
 
-interface Holding { readonly name: string; readonly owner: string; readonly ttlMs: number; readonly fence: number; readonly provenAt: number }
+interface Holding extends Taken { readonly name: string; readonly owner: string; readonly ttlMs: number; readonly provenAt: number }
 
-function hold(link: NatsLink, { name, owner, ttlMs, fence, provenAt }: Holding): Lease {
+function hold(link: NatsLink, { name, owner, ttlMs, fence, orphaned, provenAt }: Holding): Lease {
   const { clock, metrics } = link;
   const subject = subjectOf(BUCKETS.leases, name);
   const value = toBytes({ owner, fence });
@@ -111,6 +126,7 @@ function hold(link: NatsLink, { name, owner, ttlMs, fence, provenAt }: Holding):
   return {
     name,
     fence,
+    orphaned,
     lost: lost.signal,
     async release() {
       if (state.released || lost.signal.aborted) return;

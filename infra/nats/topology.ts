@@ -51,6 +51,7 @@ const BUCKET_SETTINGS: Readonly<Record<keyof typeof BUCKETS, BucketSettings>> = 
   tokens: { ageMs: 30 * DAY_MS },
   leases: { markers: true, bytesMax: GIB / 16 },
   revoked: { ageMs: 30 * DAY_MS },
+  watches: { ageMs: 30 * DAY_MS, bytesMax: GIB / 16 },
 };
 
 /** Object store of messages too large to travel. */

@@ -4,7 +4,7 @@
 
 import { fail } from '../../contracts/errors.ts';
 import { readableId } from '../../contracts/ids.ts';
-import type { Outcome } from '../../contracts/message.ts';
+import { HEADERS, type Outcome } from '../../contracts/message.ts';
 import type { Clock, DeadLetter, DeadLetters, KeyValue, Lease, Leases, Outcomes, Random, StateLog } from '../../contracts/ports.ts';
 import type { Link } from './link.ts';
 import type { MailboxServer } from './mailboxes.ts';
@@ -41,7 +41,7 @@ export function createMemoryStateLog(server: StateServer, link: Link): StateLog 
 
 export interface LeaseServer {
   /** The fence, when it was free. */
-  take(name: string, owner: string, ttlMs: number): number | undefined;
+  take(name: string, owner: string, ttlMs: number): { readonly fence: number; readonly orphaned: boolean } | undefined;
   /** False when it is not this holder's any more. */
   renew(name: string, fence: number, ttlMs: number): boolean;
   free(name: string, fence: number): void;
@@ -55,6 +55,8 @@ export interface LeaseServer {
 export function createLeaseServer(clock: Clock): LeaseServer {
   const held = new Map<string, { owner: string; fence: number; until: number }>();
   const watchers = new Set<() => void>();
+  /** Given back, and not taken since. */
+  const released = new Set<string>();
   let fences = 0;
   const tellAll = (): void => watchers.forEach((tell) => tell());
   /** Looks again when the lease was renewed meanwhile. */
@@ -78,7 +80,7 @@ export function createLeaseServer(clock: Clock): LeaseServer {
       const fence = ++fences;
       held.set(name, { owner, fence, until: clock.monotonic() + ttlMs });
       expireLater(name, fence);
-      return fence;
+      return { fence, orphaned: !released.delete(name) };
     },
     renew(name, fence, ttlMs) {
       const entry = current(name);
@@ -89,6 +91,7 @@ export function createLeaseServer(clock: Clock): LeaseServer {
     free(name, fence) {
       if (held.get(name)?.fence !== fence) return;
       held.delete(name);
+      released.add(name);
       tellAll();
     },
     endAll(owner) {
@@ -106,7 +109,7 @@ export function createLeaseServer(clock: Clock): LeaseServer {
 
 export function createMemoryLeases(server: LeaseServer, link: Link): Leases {
   const { clock } = link;
-  function hold(name: string, fence: number, ttlMs: number, askedAt: number): Lease {
+  function hold(name: string, { fence, orphaned }: { readonly fence: number; readonly orphaned: boolean }, ttlMs: number, askedAt: number): Lease {
     const lost = new AbortController();
     let proven = askedAt;
     let cancel = nothing;
@@ -135,6 +138,7 @@ export function createMemoryLeases(server: LeaseServer, link: Link): Leases {
     return {
       name,
       fence,
+      orphaned,
       lost: lost.signal,
       async release() {
         const was = lost.signal.aborted;
@@ -146,8 +150,8 @@ export function createMemoryLeases(server: LeaseServer, link: Link): Leases {
   return {
     async acquire(name, owner, ttlMs) {
       const askedAt = clock.monotonic();
-      const fence = await link.call('lease.acquire', () => server.take(name, owner, ttlMs));
-      return fence === undefined ? undefined : hold(name, fence, ttlMs, askedAt);
+      const taken = await link.call('lease.acquire', () => server.take(name, owner, ttlMs));
+      return taken === undefined ? undefined : hold(name, taken, ttlMs, askedAt);
     },
     holders: () => link.call('lease.holders', () => server.holders()),
     endAll: (owner) => link.call('lease.endAll', () => server.endAll(owner)),
@@ -332,7 +336,7 @@ export function createMemoryDeadLetters(server: LetterServer, mailboxes: Mailbox
       const letter = server.letters.get(id);
       if (letter === undefined) throw fail('AIOS_INPUT_INVALID', 'there is no dead letter with this id.');
       // A message id of its own: the broker must not take the replay for a duplicate of what it replays.
-      mailboxes.publish(letter.subject, Buffer.from(letter.data, 'base64'), `replay-${id}`, {});
+      mailboxes.publish(letter.subject, Buffer.from(letter.data, 'base64'), `replay-${id}`, { [HEADERS.replay]: id });
       server.letters.delete(id);
     }),
     discard: (id) => link.call('letters.discard', () => void server.letters.delete(id)),

@@ -4,12 +4,12 @@
 
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { defineAgent, defineEvent } from '../../agents/define.ts';
+import { agentDown, defineAgent, defineEvent } from '../../agents/define.ts';
 import { createAgentHost, type AgentHostOptions } from '../../agents/runtime/host.ts';
 import { defineCapability } from '../../contracts/capability.ts';
 import { fail } from '../../contracts/errors.ts';
 import { toBytes } from '../../contracts/parse.ts';
-import { subjects } from '../../contracts/address.ts';
+import { partitionOf, subjects } from '../../contracts/address.ts';
 import type { AnyAgent } from '../../contracts/agent.ts';
 import type { AgentId, AgentKind, CapabilityId, TenantId } from '../../contracts/ids.ts';
 import type { Outcome, Reply } from '../../contracts/message.ts';
@@ -196,6 +196,29 @@ describe('agent host', () => {
     expect(await w.kit.deadLetters.get(id)).toBeUndefined();
   });
 
+  it('dead letters - an event that was given up is handled when a person replays it, once', async () => {
+    const noted = defineEvent('note.made', z.strictObject({ n: z.number() }), { published: false });
+    let broken = true;
+    const heard: number[] = [];
+    const listener = defineAgent('listener', { supervise: { restartsMax: 10 } }).on(noted, ({ n }) => {
+      if (broken) throw new RangeError('broken');
+      heard.push(n);
+    });
+    await using w = await world([listener]);
+    await w.kit.mailboxes.publish(subjects.mailbox('acme' as TenantId, 'listener' as AgentKind, 'x' as AgentId), toBytes(w.kit.envelope({ id: noted.name }, { n: 7 }, { actor: 'x', deadline: w.clock.now() + 600_000 })), { messageId: 'm1' });
+    await w.clock.advance(10_000);
+    const [letter] = await w.kit.deadLetters.list({ limit: 5 });
+    expect(letter).toMatchObject({ reason: 'poison', code: 'AIOS_QUARANTINED' });
+    broken = false;
+    await w.kit.deadLetters.replay(letter?.id ?? '');
+    await w.clock.advance(1_000);
+    expect([heard, await w.kit.deadLetters.list({ limit: 5 })]).toEqual([[7], []]);
+    w.kit.servers.letters.add({ tenant: 'acme', reason: 'poison', code: 'AIOS_QUARANTINED', subject: letter?.subject ?? '', attempts: 3, data: letter?.data ?? '' });
+    await w.kit.deadLetters.replay([...w.kit.servers.letters.letters.keys()][0] ?? '');
+    await w.clock.advance(1_000);
+    expect(heard).toEqual([7]);
+  });
+
   it('start - a message that waited already may ask what the same host answers, even where subscribing takes long', async () => {
     let tries = 0;
     const loud = defineCapability('text.loud', { input: z.strictObject({ text: z.string() }), output: z.strictObject({ text: z.string() }), uses: ['text.echo'] });
@@ -375,6 +398,132 @@ describe('agent host', () => {
     expect(await w.run(w.kit.dispatch('starter', shared(w.kit, 1)))).toMatchObject({ output: { total: 101 } });
     expect(restarted).toHaveLength(3);
     expect(() => createAgentHost(w.kit, { agents: [defineAgent('mute', { onStart: () => undefined }).handle(echo, ({ text }) => ({ text }))], name: 'b', partitions: '*' })).toThrow('mute has onStart');
+  });
+
+  it('watch - an agent is told when the host of another is lost, once, and not when it moves', async () => {
+    const clock = createSimulatedClock();
+    const kit = createKit({ clock });
+    const look = defineCapability('guard.look', { input: z.strictObject({ watch: z.boolean() }), output: z.strictObject({ downs: z.array(z.string()) }), actorKey: () => 'g' });
+    const work = defineCapability('worker.work', { input: z.strictObject({}), output: z.strictObject({}), actorKey: () => 'w' });
+    const guard = defineAgent('guard', { state: z.strictObject({ downs: z.array(z.string()) }), initial: () => ({ downs: [] as string[] }) })
+      .handle(look, ({ watch }, ctx) => {
+        if (watch) ctx.watch({ kind: 'worker', id: 'w' });
+        return { downs: ctx.state.downs };
+      })
+      .on(agentDown, ({ kind, id, why }, ctx) => void ctx.state.downs.push(`${kind}/${id} ${why}`));
+    const worker = defineAgent('worker').handle(work, () => ({}));
+    const eligible = [partitionOf('guard', 'g'), partitionOf('worker', 'w')];
+    let cut = false;
+    const open = (name: string, severed: () => boolean) => createAgentHost(kit.connect({ clock, call: async (_, effect) => { if (severed()) throw fail('AIOS_DISCONNECTED'); return effect(); }, push: (_, run) => queueMicrotask(run), get connected() { return !severed(); } }), { agents: [guard, worker], name, partitions: 'leased', eligible, limits: { leaseMs: 2_400, drainMs: 1_000 } });
+    const send = async (watch: boolean) => {
+      const outcome = kit.dispatch('guard', kit.envelope(look, { watch }, { actor: 'g' }));
+      await clock.advance(1_000);
+      return outcome;
+    };
+    const first = open('a', () => cut);
+    void first.start();
+    await clock.advance(1_000);
+    expect(await send(true)).toMatchObject({ output: { downs: [] } });
+    const second = open('b', () => false);
+    void second.start();
+    await clock.advance(500);
+    const drained = first.drain();
+    await clock.advance(5_000);
+    await drained;
+    expect(await send(false)).toMatchObject({ output: { downs: [] } });
+    cut = false;
+    const third = open('c', () => cut);
+    void third.start();
+    await clock.advance(500);
+    const gone = second.drain();
+    await clock.advance(5_000);
+    await gone;
+    expect(third.inspect().partitions).toEqual([...eligible].sort((x, y) => x - y));
+    cut = true;
+    const fourth = open('d', () => false);
+    void fourth.start();
+    await clock.advance(8_000);
+    expect(await send(false)).toMatchObject({ output: { downs: ['worker/w host-lost'] } });
+    const end = fourth.drain();
+    await clock.advance(5_000);
+    await end;
+  });
+
+  it('watch - an agent is told when the supervision of another stops it; who does not listen cannot watch', async () => {
+    const look = defineCapability('guard.look', { input: z.strictObject({ child: z.boolean() }), output: z.strictObject({ downs: z.array(z.string()) }), actorKey: () => 'g' });
+    const broke = defineEvent('child.poked', z.strictObject({}), { published: false });
+    const guard = defineAgent('guard', { state: z.strictObject({ downs: z.array(z.string()) }), initial: () => ({ downs: [] as string[] }) })
+      .handle(look, ({ child }, ctx) => {
+        if (child) ctx.tell(ctx.spawn({ kind: 'worker' }, 'first'), broke, {});
+        return { downs: ctx.state.downs };
+      })
+      .on(agentDown, ({ kind, id, why }, ctx) => void ctx.state.downs.push(`${kind}/${id} ${why}`));
+    const worker = defineAgent('worker', { supervise: { onFault: 'stop' } }).on(broke, () => {
+      throw new RangeError('broken');
+    });
+    const deaf = defineAgent('deaf').handle(add, (_, ctx) => (ctx.watch({ kind: 'worker', id: 'w' }), { total: 0 }));
+    await using w = await world([guard, worker, deaf]);
+    const send = (child: boolean) => w.run(w.kit.dispatch('guard', w.kit.envelope(look, { child }, { actor: 'g' })));
+    await send(true);
+    await w.clock.advance(1_000);
+    const outcome = await send(false);
+    expect((outcome as { output: { downs: string[] } }).output.downs).toEqual([expect.stringMatching(/^worker\/first-[0-9a-f]{12} stopped$/)]);
+    expect(failedWith(await w.run(w.kit.dispatch('deaf', shared(w.kit, 1))))).toBe('AIOS_INPUT_INVALID');
+  });
+
+  it('spawn - the same name is the same child, counted and bounded; an ephemeral handler has none', async () => {
+    const breed = defineCapability('parent.breed', { input: z.strictObject({ names: z.array(z.string()) }), output: z.strictObject({ ids: z.array(z.string()) }), actorKey: () => 'p' });
+    const parent = defineAgent('parent').handle(breed, ({ names }, ctx) => ({ ids: names.map((name) => ctx.spawn({ kind: 'child' }, name).id) }));
+    const lonely = defineAgent('lonely').handle(echo, (_, ctx) => ({ text: ctx.spawn({ kind: 'child' }, 'x').id }));
+    await using w = await world([parent, lonely]);
+    const send = (names: readonly string[]) => w.run(w.kit.dispatch('parent', w.kit.envelope(breed, { names }, { actor: 'p' })));
+    const once = await send(['a', 'b', 'a']);
+    const [a, b, again] = (once as { output: { ids: string[] } }).output.ids;
+    expect([again, a === b]).toEqual([a, false]);
+    expect(await send(['a'])).toMatchObject({ output: { ids: [a] } });
+    expect(failedWith(await send(Array.from({ length: 65 }, (_, i) => `n${i}`)))).toBe('AIOS_OVERLOADED');
+    const asked = await w.run(w.kit.bus.request(subjects.capability('acme' as TenantId, 'text.echo' as CapabilityId), toBytes(w.kit.envelope(echo, { text: 'x' })), { timeoutMs: 1_000 }));
+    expect(new TextDecoder().decode(asked.data)).toContain('AIOS_INPUT_INVALID');
+  });
+
+  it('become and stash - what comes too early is put off, comes back under its own id, and the behaviour survives the memory', async () => {
+    const ask = defineCapability('door.ask', { input: z.strictObject({ n: z.number() }), output: z.strictObject({ said: z.string() }), actorKey: () => 'd' });
+    const turn = defineCapability('door.turn', { input: z.strictObject({ open: z.boolean() }), output: z.strictObject({}), actorKey: () => 'd' });
+    const tries: number[] = [];
+    const door = defineAgent('door', { state: z.strictObject({ n: z.number() }), initial: () => ({ n: 0 }), passivate: { idleMs: 1_000 } })
+      .handle(ask, ({ n }, ctx) => {
+        tries.push(n);
+        ctx.state.n = 99;
+        return ctx.stash();
+      })
+      .handle(turn, ({ open }, ctx) => {
+        if (open) ctx.unstash();
+        ctx.become(open ? 'open' : undefined);
+        return {};
+      })
+      .in('open', (into) => into.handle(ask, ({ n }, ctx) => ({ said: `open ${n} ${ctx.state.n}` })));
+    await using w = await world([door]);
+    const envelopes = [1, 2].map((n) => w.kit.envelope(ask, { n }, { actor: 'd', deadline: w.clock.now() + 60_000 }));
+    const outcomes = envelopes.map((envelope) => w.kit.dispatch('door', envelope, 50_000));
+    await w.clock.advance(5_000);
+    expect([tries, w.kit.servers.mailboxes.waiting]).toEqual([[1, 2], 0]);
+    await w.kit.mailboxes.publish(subjects.mailbox('acme' as TenantId, 'door' as AgentKind, 'd' as AgentId), toBytes(envelopes[0]), { messageId: 'sent-again' });
+    await w.clock.advance(1_000);
+    expect([tries, w.kit.servers.mailboxes.waiting]).toEqual([[1, 2], 0]);
+    await w.run(w.kit.dispatch('door', w.kit.envelope(turn, { open: true }, { actor: 'd' })));
+    expect(await w.run(Promise.all(outcomes))).toMatchObject([{ id: envelopes[0]?.id, output: { said: 'open 1 0' } }, { id: envelopes[1]?.id, output: { said: 'open 2 0' } }]);
+    await w.clock.advance(5_000);
+    expect(await w.run(w.kit.dispatch('door', w.kit.envelope(ask, { n: 3 }, { actor: 'd' })))).toMatchObject({ output: { said: 'open 3 0' } });
+    await w.run(w.kit.dispatch('door', w.kit.envelope(turn, { open: false }, { actor: 'd' })));
+    const many = Array.from({ length: 17 }, (_, n) => w.kit.dispatch('door', w.kit.envelope(ask, { n: 100 + n }, { actor: 'd' }), 2_000));
+    expect((await w.run(Promise.all(many))).map(failedWith).filter((code) => code !== undefined)).toEqual(['AIOS_OVERLOADED']);
+  });
+
+  it('become - a name that is not declared is refused, and a behaviour declares nothing new', async () => {
+    const odd = defineAgent('odd').handle(add, (_, ctx) => (ctx.become('nowhere'), { total: 0 }));
+    await using w = await world([odd]);
+    expect(failedWith(await w.run(w.kit.dispatch('odd', shared(w.kit, 1))))).toBe('AIOS_INPUT_INVALID');
+    expect(() => odd.in('later', (into) => into.handle(echo, ({ text }) => ({ text })))).toThrow('not by itself');
   });
 
   it('timers - fire once, survive the agent leaving memory, and can be cancelled', async () => {
