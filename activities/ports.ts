@@ -4,6 +4,7 @@
 
 import type { Budgets, CapabilityRegistry, Clock, Dispatcher, Effects, Ledger, Logger, Mandates, Metrics, Outcomes, PolicyStore, TaskDirectory, Tracer, WaitTokens } from '../contracts/ports.ts';
 import type { AttestArgs } from '../contracts/governed.ts';
+import type { Obligations } from '../contracts/verdict.ts';
 import type { TaskResult } from '../contracts/task.ts';
 import type { DecisionClaim } from '../policies/approval-effect.ts';
 
@@ -38,6 +39,8 @@ export interface ActivityPorts {
   readonly approvals: ApprovalPorts;
   /** Whoever works on the task is told to stop, and its mandates are refused everywhere, until `untilMs` since 1970. */
   readonly revokeTask: (tenant: string, taskId: string, untilMs: number) => Promise<void>;
+  /** What every decision of this deployment binds to at least. */
+  readonly obligations?: Required<Obligations>;
   /** Told when tasks are settled and on record, a transaction before their workflow's end is stored. */
   readonly settled: (workflowId: string, results: readonly TaskResult[]) => void;
   /** Told when a workflow leaves the fast lane, so that the next group need not wait for it. */

@@ -9,6 +9,8 @@ import type { SettleArgs, SettledGroup, SettledMember, SettleMember } from '../c
 import type { DecisionRecord, IntentRecord, LedgerRecord } from '../contracts/record.ts';
 import type { AppliedEffect, HumanDecision, LedgerAnchor } from '../contracts/task.ts';
 import { leaveOf } from '../policies/admission.ts';
+import { NO_OBLIGATIONS, obligationsOver } from '../policies/obligations.ts';
+import { shown } from '../policies/record-detail.ts';
 import { resultOf } from '../policies/settlement.ts';
 import { requireStanding } from './approve.ts';
 import { bodyOf } from './judge.ts';
@@ -151,7 +153,7 @@ function intentOf(args: SettleArgs, member: SettleMember): IntentRecord {
 function decisionOf(ports: ActivityPorts, args: SettleArgs, one: Effected): DecisionRecord {
   const { member } = one;
   const error = one.refused ?? member.error;
-  return {
+  const record: DecisionRecord = {
     kind: 'decision', tenant: args.tenant, task: member.taskId, capability: args.capability, workflowId: args.workflowId, runId: args.runId, principal: member.principal,
     state: one.refused === undefined ? member.state : 'failed', rung: member.rung, degraded: member.degraded, inputDigest: member.inputDigest, bundle: args.bundle,
     verdicts: member.verdicts, ...(member.asked === undefined ? {} : { asked: member.asked }), facts: member.facts, receipts: member.receipts, costMicroUsd: member.costMicroUsd, reservedMicroUsd: member.reservedMicroUsd,
@@ -163,6 +165,7 @@ function decisionOf(ports: ActivityPorts, args: SettleArgs, one: Effected): Deci
     ...(member.feedback === undefined ? {} : { feedbackDigest: digestOfText(member.feedback) }),
     ...(error === undefined ? {} : { error: error.code }),
   };
+  return shown(record, obligationsOver(member.verdicts, ports.obligations ?? NO_OBLIGATIONS));
 }
 
 /** A person's reason is free text: it stays in the workflow, where erasing a key erases it. */

@@ -34,6 +34,8 @@ export const modelReceiptSchema = z.strictObject({
   space: z.string().max(64).optional(),
   batch: count,
   queueMs: z.number().nonnegative(),
+  /** What was taken out of the input before the model saw it: kind to count. */
+  redacted: z.record(z.string().max(24), count).optional(),
 });
 export type ModelReceipt = z.infer<typeof modelReceiptSchema>;
 

@@ -6,7 +6,7 @@
 import type { ErrorCode } from './errors.ts';
 import type { Receipt } from './receipt.ts';
 import type { AppliedEffect, HumanDecision, Proof } from './task.ts';
-import type { Facts, Principal, Verdict } from './verdict.ts';
+import type { Facts, Principal, RecordDetail, Retention, Verdict } from './verdict.ts';
 
 interface RecordBase {
   readonly tenant: string;
@@ -51,6 +51,11 @@ export interface DecisionRecord extends RecordBase {
   readonly feedbackDigest?: string;
   readonly error?: ErrorCode;
   readonly latencyMs: number;
+  /** How long what the task left behind is kept. Absent in records from before there were classes. */
+  readonly retention?: Retention;
+  /** Present when the record shows less than all of it; `whole` is the digest of the record with everything. */
+  readonly detail?: Exclude<RecordDetail, 'full'>;
+  readonly whole?: string;
   /** The task was a test of its approvers, with a made-up outcome. */
   readonly canary?: boolean;
 }
@@ -80,7 +85,10 @@ export interface BudgetRecord extends RecordBase {
   readonly by: string;
 }
 
-export type LedgerRecord = BudgetRecord | DecisionRecord | IntentRecord | EffectRecord | AttemptRecord | RefusalRecord | BundleRecord;
+/** What a task left behind was deleted, because its time was over; the decision itself stays. */
+export interface ErasureRecord extends RecordBase { readonly kind: 'erasure'; readonly retention: Retention; readonly removed: readonly string[]; readonly by: string }
+
+export type LedgerRecord = BudgetRecord | DecisionRecord | IntentRecord | EffectRecord | AttemptRecord | RefusalRecord | BundleRecord | ErasureRecord;
 
 /** One line of a log. `hash` = SHA-256 over the canonical JSON of {log, index, at, prev, record}. */
 export interface LedgerEntry {

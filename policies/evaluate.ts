@@ -7,12 +7,13 @@
 import type { CedarPolicyJson, PolicySlice } from '../contracts/bundle.ts';
 import type { Rung } from '../contracts/capability.ts';
 import { isRung, RUNGS } from '../contracts/capability.ts';
-import type { Approval, Fact, Facts, PolicyRequest, Principal, Verdict } from '../contracts/verdict.ts';
+import type { Approval, Fact, Facts, Obligations, PolicyRequest, Principal, Verdict } from '../contracts/verdict.ts';
 import type { EntityStore, Env } from './cedar/expression.ts';
 import { factsOf } from './cedar/expression.ts';
 import type { CompiledPolicies, CompiledPolicy, Matches, PolicyStatus } from './cedar/policy-set.ts';
 import { compilePolicies, inspect, match } from './cedar/policy-set.ts';
 import type { EntityValue, Value } from './cedar/values.ts';
+import { joinObligations, obligationProblems, obligationsOf } from './obligations.ts';
 import { entityOf, recordOf, setOf } from './cedar/values.ts';
 
 export { authorize, compilePolicies, compilePolicy } from './cedar/policy-set.ts';
@@ -31,7 +32,21 @@ export function decide(slice: PolicySlice, request: PolicyRequest): Verdict {
   const compiled = compiledOf(slice);
   const doubt = doubtAbout(slice, request);
   if (doubt !== undefined) return { kind: 'deny', action: request.action, bundle: slice.bundle, deciding: [], erroring: [], reason: doubt };
-  return verdictOf(slice, request, match(compiled.policies, envOf(request, compiled.policies)), compiled.obligations);
+  const found = match(compiled.policies, envOf(request, compiled.policies));
+  const verdict = verdictOf(slice, request, found, compiled.obligations);
+  return compiled.duties === undefined ? verdict : bound(verdict, found, compiled.duties);
+}
+
+/** What every satisfied policy binds to, whichever of them decided: a permit that asks for redaction does so beside a forbid that asks a person. */
+function bound(verdict: Verdict, { permits, forbids }: Matches, duties: Duties): Verdict {
+  let all: Obligations | undefined;
+  for (const policies of [permits, forbids]) {
+    for (const policy of policies) {
+      const one = duties.get(policy);
+      if (one !== undefined) all = all === undefined ? one : joinObligations(all, one);
+    }
+  }
+  return all === undefined ? verdict : { ...verdict, obligations: all };
 }
 
 function verdictOf(slice: PolicySlice, request: PolicyRequest, found: Matches, obligations: ReadonlyMap<CompiledPolicy, Obligation>): Verdict {
@@ -61,12 +76,13 @@ export type Obligation =
   | { readonly kind: 'degrade'; readonly rung: Rung };
 
 /**
- * Reads `@approvers(group)`, `@quorum(n)`, `@expires("24h")`, `@onExpiry("deny" | "escalate group, …, deny | degrade rung")`, `@rank(n)`, `@degrade(rung)`.
+ * Reads `@approvers(group)`, `@quorum(n)`, `@expires("24h")`, `@onExpiry("deny" | "escalate group, …, deny | degrade rung")`, `@rank(n)`, `@degrade(rung)`;
+ * `@redact`, `@retention` and `@record` are read in obligations.ts.
  * `problems` is what publish refuses; a policy with a problem plainly denies, should it ever reach a decision.
  */
 export function obligationOf(policy: Pick<CedarPolicyJson, 'effect' | 'annotations'>): { readonly obligation: Obligation; readonly problems: readonly string[] } {
   const notes = policy.annotations ?? {};
-  const problems = problemsOf(policy.effect, notes);
+  const problems = [...problemsOf(policy.effect, notes), ...obligationProblems(notes)];
   if (problems.length > 0) return { obligation: { kind: 'deny' }, problems };
   const approvers = notes['approvers'];
   if (approvers !== undefined) return { obligation: { kind: 'escalate', approval: readApproval(approvers, notes), rank: Number(notes['rank'] ?? 0) }, problems };
@@ -161,7 +177,10 @@ function rungOf(policies: readonly CompiledPolicy[], obligations: ReadonlyMap<Co
 interface CompiledSlice {
   readonly policies: CompiledPolicies;
   readonly obligations: ReadonlyMap<CompiledPolicy, Obligation>;
+  /** Of the policies that have any; absent when none has, which costs a decision nothing. */
+  readonly duties: Duties | undefined;
 }
+type Duties = ReadonlyMap<CompiledPolicy, Obligations>;
 
 /** By identity: a slice is immutable, and hashing 8 KiB costs more than compiling it. Whoever holds a bundle keeps its slices. */
 const compiledSlices = new WeakMap<PolicySlice, CompiledSlice>();
@@ -171,7 +190,11 @@ function compiledOf(slice: PolicySlice): CompiledSlice {
   if (known !== undefined) return known;
   const policies = compilePolicies(slice.policies);
   const obligations = new Map(policies.policies.map((policy) => [policy, obligationOf(policy).obligation]));
-  const compiled = { policies, obligations };
+  const dutiful = policies.policies.flatMap((policy) => {
+    const one = obligationsOf(policy);
+    return one === undefined ? [] : [[policy, one] as const];
+  });
+  const compiled = { policies, obligations, duties: dutiful.length === 0 ? undefined : new Map(dutiful) };
   compiledSlices.set(slice, compiled);
   return compiled;
 }

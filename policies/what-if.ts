@@ -33,7 +33,7 @@ export interface WhatIf {
   readonly replayed: number;
   /** Of those, judged without the principal's roles, because their records are of before requests were kept. */
   readonly approximate: number;
-  /** Records without a decision that could be asked again, or whose capability the bundle does not know. */
+  /** Records without a decision that could be asked again, that show no facts, or whose capability the bundle does not know. */
   readonly skipped: number;
   readonly changed: readonly WhatIfChange[];
   /** `commit allow->escalate` and so on, with how many. */
@@ -81,6 +81,7 @@ export function whatIf(records: readonly DecisionRecord[], bundle: PolicyBundle,
 }
 
 function judge(record: DecisionRecord, slice: PolicySlice, bundle: PolicyBundle): Judged | undefined {
+  if (record.detail === 'minimal') return undefined;
   const decisions = decisionsOf(record, slice);
   const last = decisions.at(-1);
   if (last === undefined) return undefined;

@@ -11,9 +11,11 @@ import { envelopeSchema } from '../../contracts/message.ts';
 import { parseBytes, parseValue, toBytes } from '../../contracts/parse.ts';
 import type { Bus, BusMessage, Clock, Logger, Mandates, Metrics, PolicyStore, Tracer } from '../../contracts/ports.ts';
 import type { ModelReceipt, Receipt } from '../../contracts/receipt.ts';
-import type { Facts } from '../../contracts/verdict.ts';
+import type { Facts, Redaction } from '../../contracts/verdict.ts';
 import type { VerifiedMandate } from '../../contracts/mandate.ts';
 import { decide } from '../../policies/evaluate.ts';
+import { stricter } from '../../policies/obligations.ts';
+import { redactText } from '../../policies/redaction.ts';
 import { authorise } from '../runtime/authority.ts';
 import type { ExactCache } from './exact-cache.ts';
 import { cacheKey, createExactCache } from './exact-cache.ts';
@@ -32,6 +34,8 @@ export interface GatewayPorts {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly tracer: Tracer;
+  /** What every text for a model is redacted to at least, whatever policy says. */
+  readonly redactAtLeast?: Redaction;
 }
 export interface GatewayOptions {
   readonly handlers: readonly GatewayHandler[];
@@ -120,9 +124,10 @@ async function serve(ports: GatewayPorts, state: GatewayState, handler: GatewayH
   const input = parseValue(handler.capability.input, envelope.input);
   state.meter.countCall(mandate);
   const call = toCall(state.meter, envelope, mandate);
-  const bundle = await permit(ports, handler, call, state.meter.spentMicroUsd(mandate));
-  const answer = await remembered(state, handler, call, bundle, input, ports.metrics);
-  return done(answer);
+  const { bundle, redact } = await permit(ports, handler, call, state.meter.spentMicroUsd(mandate));
+  const seen = redacted(handler, input, redact);
+  const answer = await remembered(state, handler, call, bundle, seen.input, ports.metrics);
+  return done(withRedactions(answer, seen.counts));
 }
 
 /** Roles decide what retrieval shows, so a mandate that was minted for a principal serves no other. */
@@ -141,13 +146,33 @@ function toCall(meter: Meter, envelope: Envelope, mandate: VerifiedMandate): Gat
 }
 
 /** Policy action `invoke`. A verdict that asks for a person or a lower rung cannot be met inside a call, so it refuses and says so. */
-async function permit(ports: GatewayPorts, { capability }: GatewayHandler, call: GatewayCall, spentMicroUsd: number): Promise<string> {
+async function permit(ports: GatewayPorts, { capability }: GatewayHandler, call: GatewayCall, spentMicroUsd: number): Promise<Permitted> {
   const slice = await ports.policies.slice(capability.id);
   const { envelope, mandate, dataClass } = call;
   const context: Facts = { costMicroUsd: spentMicroUsd, reservedMicroUsd: mandate.grant.budgetMicroUsd, deadlineMsLeft: Math.max(0, Math.floor(call.scope.deadline - ports.clock.now())), rung: envelope.rung, dataClass, depth: envelope.depth };
   const verdict = decide(slice, { action: 'invoke', principal: envelope.principal, resource: { capability: capability.id, dataClass, sla: slice.capability.sla }, context });
   if (verdict.kind !== 'allow') throw fail('AIOS_POLICY_DENIED', `invoke of ${capability.id}: ${verdict.kind} by ${verdict.deciding.join(', ') || 'no permit'}.`);
-  return slice.bundle;
+  return { bundle: slice.bundle, redact: stricter(ports.redactAtLeast ?? 'none', verdict.obligations?.redact ?? 'none') };
+}
+interface Permitted { readonly bundle: string; readonly redact: Redaction }
+
+type Counts = Readonly<Record<string, number>>;
+
+/** What policy wants taken out is taken out before the call is priced, cached or made: no handler ever holds the whole text. */
+function redacted({ redactable }: GatewayHandler, input: unknown, level: Redaction): { readonly input: unknown; readonly counts: Counts } {
+  if (redactable === undefined || level === 'none') return { input, counts: {} };
+  const counts: Record<string, number> = {};
+  const clean = (text: string): string => {
+    const done = redactText(text, level);
+    for (const [kind, count] of Object.entries(done.counts)) counts[kind] = (counts[kind] ?? 0) + count;
+    return done.text;
+  };
+  return { input: redactable(input, clean), counts };
+}
+
+function withRedactions(served: Served<unknown>, counts: Counts): Served<unknown> {
+  if (Object.keys(counts).length === 0) return served;
+  return { ...served, receipts: served.receipts.map((receipt) => (receipt.kind === 'model' ? { ...receipt, redacted: { ...counts } } : receipt)) };
 }
 
 async function remembered({ cache }: GatewayState, handler: GatewayHandler, call: GatewayCall, bundle: string, input: unknown, metrics: Metrics): Promise<Served<unknown>> {

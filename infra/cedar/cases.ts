@@ -12,7 +12,7 @@ import type { Digest } from '../../contracts/ids.ts';
 import { parseCapabilityId } from '../../contracts/ids.ts';
 import { parseValue } from '../../contracts/parse.ts';
 import type { PolicyRequest, Principal, Verdict } from '../../contracts/verdict.ts';
-import { ACTIONS, factsSchema } from '../../contracts/verdict.ts';
+import { ACTIONS, factsSchema, RECORD_DETAILS, REDACTIONS, RETENTIONS } from '../../contracts/verdict.ts';
 import { decide } from '../../policies/evaluate.ts';
 import { sliceOf } from '../../policies/slice.ts';
 
@@ -32,6 +32,9 @@ const caseSchema = z.strictObject({
     deciding: z.array(z.string()),
     approvers: z.string().optional(),
     rung: z.string().optional(),
+    redact: z.enum(REDACTIONS).optional(),
+    retention: z.enum(RETENTIONS).optional(),
+    record: z.enum(RECORD_DETAILS).optional(),
   }),
 });
 const fileSchema = z.strictObject({
@@ -88,7 +91,7 @@ function runCase(bundle: PolicyBundle, file: string, one: Case, defaults: z.infe
 const overlaid = <T extends object>(base: T, ...parts: readonly (object | undefined)[]): T => Object.assign({ ...base }, ...parts) as T;
 
 function differenceOf(expected: Case['expect'], verdict: Verdict): string | undefined {
-  const got = { kind: verdict.kind, deciding: verdict.deciding, ...(verdict.kind === 'escalate' ? { approvers: verdict.approval.approvers } : {}), ...(verdict.kind === 'degrade' ? { rung: verdict.rung } : {}) };
+  const got = { kind: verdict.kind, deciding: verdict.deciding, ...(verdict.kind === 'escalate' ? { approvers: verdict.approval.approvers } : {}), ...(verdict.kind === 'degrade' ? { rung: verdict.rung } : {}), ...verdict.obligations };
   const wanted = { ...got, ...expected, deciding: [...expected.deciding].sort() };
   if (JSON.stringify(wanted) === JSON.stringify(got)) return undefined;
   return `expected ${JSON.stringify(wanted)}, got ${JSON.stringify(got)}${verdict.erroring.length > 0 ? `, failing: ${verdict.erroring.join(', ')}` : ''}`;

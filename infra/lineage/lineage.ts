@@ -6,6 +6,7 @@
 import type { Receipt } from '../../contracts/receipt.ts';
 import type { AttemptRecord, DecisionRecord, EffectRecord, IntentRecord, LedgerEntry } from '../../contracts/record.ts';
 import type { Verdict } from '../../contracts/verdict.ts';
+import { keptUntil } from '../../policies/obligations.ts';
 
 export type LineageKind = 'task' | 'input' | 'policy' | 'turn' | 'retrieval' | 'fragment' | 'model' | 'scores' | 'human' | 'attempt' | 'effect' | 'outcome' | 'history';
 export type Detail = Readonly<Record<string, string | number | boolean | readonly string[]>>;
@@ -71,12 +72,12 @@ function settled(record: DecisionRecord, attempts: readonly Typed<AttemptRecord>
 function policy(verdict: Verdict): LineageNode {
   const extra = verdict.kind === 'escalate' ? { approvers: verdict.approval.approvers } : verdict.kind === 'degrade' ? { rung: verdict.rung } : {};
   const step = verdict.step === undefined ? {} : { step: verdict.step, by: verdict.by ?? 'brain' };
-  return node('policy', `${verdict.action}${verdict.step === undefined ? '' : ` of step ${verdict.step}`}: ${verdict.kind}`, { action: verdict.action, ...step, verdict: verdict.kind, deciding: verdict.deciding, bundle: verdict.bundle, ...extra });
+  return node('policy', `${verdict.action}${verdict.step === undefined ? '' : ` of step ${verdict.step}`}: ${verdict.kind}`, { action: verdict.action, ...step, verdict: verdict.kind, deciding: verdict.deciding, bundle: verdict.bundle, ...verdict.obligations, ...extra });
 }
 
 function receipt(seen: Receipt): LineageNode {
   if (seen.kind === 'turn') return node('turn', `agent ${seen.agent} handled ${seen.capability}`, { rung: seen.rung, fence: seen.fence, ms: seen.ms, decided: seen.local });
-  if (seen.kind === 'model') return node('model', `model ${seen.model} by ${seen.provider}`, { digest: seen.modelDigest, costMicroUsd: seen.costMicroUsd, priceDigest: seen.priceDigest, deviceUs: seen.usage.deviceUs, inputTokens: seen.usage.inputTokens, outputTokens: seen.usage.outputTokens });
+  if (seen.kind === 'model') return node('model', `model ${seen.model} by ${seen.provider}`, { digest: seen.modelDigest, costMicroUsd: seen.costMicroUsd, priceDigest: seen.priceDigest, deviceUs: seen.usage.deviceUs, inputTokens: seen.usage.inputTokens, outputTokens: seen.usage.outputTokens, ...(seen.redacted === undefined ? {} : { redacted: Object.entries(seen.redacted).map(([kind, count]) => `${kind}:${count}`) }) });
   const children = seen.fragments.map((fragment) => node('fragment', `${fragment.document} ${fragment.chunk}`, { document: fragment.document, chunk: fragment.chunk, digest: fragment.digest, score: fragment.score }));
   return node('retrieval', `searched ${seen.space} (${seen.engine})`, { space: seen.space, epoch: seen.epoch, manifest: seen.manifestDigest, filter: seen.filterDigest }, children);
 }
@@ -100,8 +101,15 @@ function outcome({ record, entry }: Typed<DecisionRecord>): LineageNode {
   return node('outcome', record.state, {
     rung: record.rung, degraded: record.degraded, costMicroUsd: record.costMicroUsd, reservedMicroUsd: record.reservedMicroUsd, latencyMs: record.latencyMs,
     ...(record.outputDigest === undefined ? {} : { output: record.outputDigest }), ...(record.error === undefined ? {} : { error: record.error }),
+    ...retentionOf(record, entry.at), ...(record.detail === undefined ? {} : { detail: record.detail, whole: record.whole ?? '' }),
     log: entry.log, index: entry.index, hash: entry.hash,
   });
+}
+
+function retentionOf({ retention }: DecisionRecord, at: number): Detail {
+  if (retention === undefined) return {};
+  const until = keptUntil(retention, at);
+  return { retention, keptUntil: until === undefined ? 'lifted by a person' : new Date(until).toISOString() };
 }
 
 function historyNode(history: readonly HistoryStep[]): LineageNode {

@@ -1,20 +1,11 @@
 // Redaction: the one function every log line, trace attribute and metric label passes before it leaves the process.
-// Owns: the list of field names that are secret by nature and the patterns that are secret by form.
+// Owns: the list of field names that are secret by nature; what is secret or personal by form is found by policies/redaction.ts.
 // Never tries to be clever about prose: content is not logged at all, so this is the second wall, not the first.
 // Others may assume: the result is plain data, bounded in depth, width and length.
 
-const SECRET_NAME = /^(authorization|cookie|set-cookie|password|passwd|secret|token|api[-_]?key|key|credentials?|private[-_]?key|mandate|signature|input|output|text|question|prompt|content|body|quote|by)$/i;
+import { redactText as redacted } from '../../policies/redaction.ts';
 
-/** Linear patterns only: a log line must never stall the process that writes it. */
-const SECRET_FORMS: readonly (readonly [RegExp, string])[] = [
-  [/\bBearer [A-Za-z0-9._~+/-]{8,}=*/g, 'Bearer [redacted]'],
-  [/\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]{4,}/g, '[redacted:token]'],
-  [/\b(?:sk|pk|rk|ghp|gho|xoxb|xoxp|AKIA)[-_A-Za-z0-9]{12,}/g, '[redacted:key]'],
-  [/-----BEGIN [A-Z ]{3,40}-----[\s\S]{0,8192}?-----END [A-Z ]{3,40}-----/g, '[redacted:pem]'],
-  [/[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}/g, '[redacted:email]'],
-  [/\b\d(?:[ -]?\d){12,18}\b/g, '[redacted:number]'],
-  [/\b[A-Z]{2}\d{2}[A-Z0-9]{10,30}\b/g, '[redacted:iban]'],
-];
+const SECRET_NAME = /^(authorization|cookie|set-cookie|password|passwd|secret|token|api[-_]?key|key|credentials?|private[-_]?key|mandate|signature|input|output|text|question|prompt|content|body|quote|by)$/i;
 
 const DEPTH_MAX = 6;
 const ITEMS_MAX = 64;
@@ -33,9 +24,7 @@ export function redact(value: unknown, depth = 0): unknown {
 }
 
 export function redactText(text: string): string {
-  let safe = text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text;
-  for (const [form, replacement] of SECRET_FORMS) safe = safe.replace(form, replacement);
-  return safe;
+  return redacted(text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text).text;
 }
 
 function redactObject(value: Record<string, unknown>, depth: number): Record<string, unknown> {

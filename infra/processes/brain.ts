@@ -89,6 +89,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const signDecision = createDecisionSigner(signer);
   let governed: GovernedTasks | undefined;
   const hands = createHands({
+    obligations: { redact: config.protection.redact, retention: config.protection.retention, record: config.protection.record },
     budgets, mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
     revokeTask: (tenant, taskId, untilMs) => revokeTask(ports.keyValue, tenant, taskId, untilMs, clock.now()),

@@ -69,7 +69,7 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
     ...spaceHandlers({ retrieval, loadDocuments: (path, onSkipped) => loadDocuments(path, { onSkipped }), expectedMicroUsd: () => router.expectedMicroUsd('embed'), clock, log }),
     ...recordHandlers(deps.records ?? opening.use(openShippedRecords(config, clock)).records),
   ];
-  const gateway = opening.use(createGateway({ bus, mandates, policies, clock, log, metrics, tracer }, { handlers }));
+  const gateway = opening.use(createGateway({ bus, mandates, policies, clock, log, metrics, tracer, redactAtLeast: config.protection.redact }, { handlers }));
   await gateway.serve();
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
   const open = opening.move();

@@ -38,7 +38,7 @@ export interface WorkerBuild {
 /** Source runs under a condition of its own; the published build is plain JavaScript. */
 const fromSource = import.meta.url.endsWith('.ts');
 /** Part of the cache key: grows when the way of bundling changes. */
-const BUNDLE_VERSION = 5;
+const BUNDLE_VERSION = 6;
 const SHIPPED = new URL(`../../workflows/index.${fromSource ? 'ts' : 'js'}`, import.meta.url);
 /** Drained within this, or left to the other brains: their replay takes over. */
 const GRACE_MS = 4_000;

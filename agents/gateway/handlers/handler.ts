@@ -26,6 +26,8 @@ export interface GatewayHandler<I = unknown, O = unknown> {
   readonly capability: Capability<I, O>;
   /** True when equal input under equal rights has an equal answer for ten minutes. */
   readonly cacheable: boolean;
+  /** The input with every text that a model would see passed through `clean`. Present where models see text. */
+  readonly redactable?: (input: I, clean: (text: string) => string) => I;
   handle(input: I, call: GatewayCall): Promise<Served<O>>;
 }
 

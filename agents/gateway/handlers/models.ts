@@ -16,6 +16,7 @@ export function modelHandlers(router: ModelRouter): readonly GatewayHandler[] {
     untyped({
       capability: textEmbed,
       cacheable: true,
+      redactable: (input, clean) => ({ ...input, texts: input.texts.map(clean) }),
       async handle({ texts, model }, call) {
         const { tenant, trace } = call.envelope;
         const named = model === undefined ? {} : { model };
@@ -26,6 +27,7 @@ export function modelHandlers(router: ModelRouter): readonly GatewayHandler[] {
     untyped({
       capability: textClassify,
       cacheable: true,
+      redactable: (input, clean) => ({ ...input, texts: input.texts.map(clean) }),
       async handle({ texts, head }, call) {
         const { tenant, trace } = call.envelope;
         const answer = await paid(call, router.expectedMicroUsd('classify'), () => router.run({ op: 'classify', model: head, scope: call.scope }, (provider) => provider.classify?.({ texts, head, deadline: call.scope.deadline, tenant, trace })));
@@ -35,6 +37,7 @@ export function modelHandlers(router: ModelRouter): readonly GatewayHandler[] {
     untyped({
       capability: textGenerate,
       cacheable: false,
+      redactable: (input, clean) => ({ ...input, system: clean(input.system), prompt: clean(input.prompt) }),
       async handle({ system, prompt, maxTokens }, call) {
         const { tenant, trace } = call.envelope;
         const worst = worstGeneration(await router.prices(), system.length + prompt.length, maxTokens, router.expectedMicroUsd('generate'));

@@ -19,6 +19,7 @@ import type { Envelope, Reply } from '../../../contracts/message.ts';
 import { toBytes } from '../../../contracts/parse.ts';
 import type { Bus, Clock, EmbedRequest, Logger, Metrics, ModelProvider, PolicyStore, Records, Retrieval, Tracer } from '../../../contracts/ports.ts';
 import type { ModelReceipt } from '../../../contracts/receipt.ts';
+import type { Redaction } from '../../../contracts/verdict.ts';
 import { createKeys } from '../../../infra/crypto/keys.ts';
 import { mandatesOf } from '../../../infra/crypto/mandates.ts';
 
@@ -88,6 +89,7 @@ export interface FixtureOptions {
   readonly retrieval?: Retrieval;
   readonly records?: Records;
   readonly inFlightMax?: number;
+  readonly redactAtLeast?: Redaction;
 }
 
 export function createFixture(options: FixtureOptions = {}) {
@@ -107,7 +109,7 @@ export function createFixture(options: FixtureOptions = {}) {
   const handlers: GatewayHandler[] = [...modelHandlers(router)];
   if (options.retrieval !== undefined) handlers.push(...spaceHandlers({ retrieval: options.retrieval, loadDocuments: async function* () {}, expectedMicroUsd: () => 0, clock, log: silent }));
   if (options.records !== undefined) handlers.push(...recordHandlers(options.records));
-  const gateway = createGateway({ bus, mandates, policies, clock, log: silent, metrics, tracer }, { handlers, ...(options.inFlightMax === undefined ? {} : { inFlightMax: options.inFlightMax }) });
+  const gateway = createGateway({ bus, mandates, policies, clock, log: silent, metrics, tracer, ...(options.redactAtLeast === undefined ? {} : { redactAtLeast: options.redactAtLeast }) }, { handlers, ...(options.inFlightMax === undefined ? {} : { inFlightMax: options.inFlightMax }) });
   const mint = (over: Partial<Grant> = {}) => mandates.mint({
     tenant: 'acme', task: 't-1', capabilities: ['*'], dataClass: 'confidential', regions: ['*'], models: ['*'], spaces: ['*'],
     budgetMicroUsd: 1_000_000, callsMax: 100, depthMax: 3, notBefore: START - 1_000, expiresAt: START + 60_000, offline: false, policy: digest, ...over,
