@@ -27,6 +27,8 @@ export const QUEUE_GROUP = 'gateway';
 const IN_FLIGHT_MAX = 128;
 
 export interface GatewayPorts {
+  /** What every text for a model is redacted to at least, whatever policy says. */
+  readonly redactAtLeast?: Redaction;
   readonly bus: Bus;
   readonly mandates: Mandates;
   readonly policies: PolicyStore;
@@ -34,8 +36,6 @@ export interface GatewayPorts {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly tracer: Tracer;
-  /** What every text for a model is redacted to at least, whatever policy says. */
-  readonly redactAtLeast?: Redaction;
 }
 export interface GatewayOptions {
   readonly handlers: readonly GatewayHandler[];
