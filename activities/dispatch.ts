@@ -11,7 +11,7 @@ import { parseId } from '../contracts/ids.ts';
 import type { Envelope, Outcome } from '../contracts/message.ts';
 import { parseValue } from '../contracts/parse.ts';
 import type { ReserveAnswer } from '../contracts/ports.ts';
-import type { MemberOutcome } from '../contracts/task.ts';
+import { GROUP_BYTES_MAX, type MemberOutcome } from '../contracts/task.ts';
 import { teamOf } from '../policies/admission.ts';
 import { reserveFor } from '../policies/ladder.ts';
 import { mandateDigest } from '../policies/mandate.ts';
@@ -50,9 +50,21 @@ export async function dispatchGroup(ports: ActivityPorts, patience: Patience, ar
   const came = await exchange(ports, args, sent, signal);
   for (const one of sent) patience.saw(args.capability, came.has(one.envelope.id) ? (came.get(one.envelope.id)?.at ?? started) - started : undefined);
   for (const { outcome } of came.values()) learn(patience, args.capability, outcome);
-  const outcomes = prepared.map((one) => ('envelope' in one ? outcomeOf(capability, one, came.get(one.envelope.id)) : one));
+  const outcomes = withinBytes(prepared.map((one) => ('envelope' in one ? outcomeOf(capability, one, came.get(one.envelope.id)) : one)));
   if (outcomes.some((one) => one.status === 'pending')) ports.leftFastLane(args.workflowId);
   return { outcomes };
+}
+
+/** Where teams stand is recorded in the group's history; past its bound a member goes on alone, and finds its outcome stored. */
+function withinBytes(outcomes: readonly MemberOutcome[]): readonly MemberOutcome[] {
+  let bytes = 0;
+  return outcomes.map((one): MemberOutcome => {
+    if (one.walk === undefined || outcomes.length === 1) return one;
+    bytes += Buffer.byteLength(JSON.stringify(one.walk));
+    if (bytes <= GROUP_BYTES_MAX) return one;
+    const { walk: _stored, steps: _reported, error: _none, ...attempted } = one;
+    return { ...attempted, status: 'pending', facts: {}, receipts: [], costMicroUsd: 0 };
+  });
 }
 
 /** The slow lane's look: the outcome is stored by now; the reservation is the one dispatch made. */

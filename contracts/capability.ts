@@ -17,7 +17,8 @@ export const RUNGS = ['model', 'small', 'cache', 'script', 'human'] as const;
 export type Rung = (typeof RUNGS)[number];
 export const isRung = (value: unknown): value is Rung => (RUNGS as readonly unknown[]).includes(value);
 /** Who walks the steps: the workflow, the agent team, or the team with some steps coming back for a verdict. */
-export type Orchestration = 'centralised' | 'distributed' | 'hybrid';
+export const ORCHESTRATIONS = ['centralised', 'distributed', 'hybrid'] as const;
+export type Orchestration = (typeof ORCHESTRATIONS)[number];
 /** Ephemeral: core request and reply, lost with its host. Durable: a mailbox, a turn with one CAS append, an outcome kept. */
 export type Delivery = 'ephemeral' | 'durable';
 

@@ -5,6 +5,7 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { type Orchestration, ORCHESTRATIONS } from '../contracts/capability.ts';
 import { fail } from '../contracts/errors.ts';
 import { type Preset, presetNamed, PRESETS } from './presets/index.ts';
 
@@ -40,6 +41,10 @@ const schema = z.object({
   AIOS_TRACES: z.string().default('none'),
   AIOS_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   AIOS_MODEL_SLOTS: z.coerce.number().int().min(1).max(64).default(1),
+  /** Texts that share one run of a model at most; 1 keeps a vector from depending on its company in the batch. */
+  AIOS_MODEL_BATCH_MAX: z.coerce.number().int().min(1).max(64).default(64),
+  /** How every team is orchestrated, instead of what its capability declares; read where policies are published. */
+  AIOS_ORCHESTRATION: z.enum(ORCHESTRATIONS).optional(),
   /** Name of this process among its siblings: brain-1, agents-2; log, lease and ledger owner. */
   AIOS_NAME: z.string().regex(/^[A-Za-z0-9_-]{1,48}$/).optional(),
   /** Build of the workflow code this brain runs; brains without one take every task. */
@@ -87,6 +92,8 @@ export interface Config {
   readonly traces: string;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   readonly modelSlots: number;
+  readonly modelBatchMax: number;
+  readonly orchestration: Orchestration | undefined;
   readonly name: string;
   readonly apiKeysFile: string;
   readonly build: { readonly id: string; readonly behavior: 'auto-upgrade' | 'pinned' } | undefined;
@@ -122,6 +129,8 @@ export function readConfig(role: string, environment: Readonly<Record<string, st
     traces: env.AIOS_TRACES,
     logLevel: env.AIOS_LOG_LEVEL,
     modelSlots: env.AIOS_MODEL_SLOTS,
+    modelBatchMax: env.AIOS_MODEL_BATCH_MAX,
+    orchestration: env.AIOS_ORCHESTRATION,
     name: env.AIOS_NAME ?? role,
     build: env.AIOS_BUILD_ID === undefined ? undefined : { id: env.AIOS_BUILD_ID, behavior: env.AIOS_BUILD_BEHAVIOR },
     approvals: { canaryBp: env.AIOS_APPROVAL_CANARY_BP, principals: env.AIOS_TEMPORAL_PRINCIPALS },

@@ -88,7 +88,7 @@ function only(all: readonly StoredBundle[], wanted: string): StoredBundle {
 
 async function diff(context: CliContext, { dir, bundle: file }: PublishFlags): Promise<void> {
   await using system = await connected(context);
-  const next = file === undefined ? await buildBundle({ dir: folderOf(dir), capabilities: shippedCapabilities(), version: 1, now: Date.now() }) : (await readBundle(file, system.verifier)).bundle;
+  const next = file === undefined ? await buildBundle({ dir: folderOf(dir), capabilities: shippedCapabilities(context.config.orchestration), version: 1, now: Date.now() }) : (await readBundle(file, system.verifier)).bundle;
   const changes = differences(await system.store.bundle(), next);
   context.print({ json: changes, text: changes.length === 0 ? 'no difference' : changes.map(({ what, name, how }) => `${how} ${what} ${name}`.trimEnd()).join('\n') });
 }

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { shippedAgents } from '../../agents/index.ts';
 import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
 import { createRegistry } from '../../agents/registry.ts';
-import type { Capability } from '../../contracts/capability.ts';
+import { orchestrated } from '../../agents/orchestrate.ts';
+import type { Capability, Orchestration } from '../../contracts/capability.ts';
 import { hasCode } from '../../contracts/errors.ts';
 import { publishShipped, type Published } from '../cedar/publish.ts';
 import type { Config } from '../config.ts';
@@ -19,7 +20,7 @@ import type { Chooser, NatsPolicyStore } from '../nats/policy-store.ts';
 export const SHIPPED_POLICIES = fileURLToPath(new URL('../../policies/', import.meta.url));
 
 export interface PublishPoliciesOptions {
-  readonly config: Pick<Config, 'home'>;
+  readonly config: Pick<Config, 'home'> & Partial<Pick<Config, 'orchestration'>>;
   readonly ports: Pick<NatsPorts, 'policyStore'>;
   /** Folder of .cedar files; the shipped ones when absent. */
   readonly dir?: string;
@@ -48,7 +49,7 @@ export async function publishPolicies(options: PublishPoliciesOptions): Promise<
     store: { ...store, publish: (signed) => store.publish(signed, by) }, verifier, signer: createSigner(keys.brain), now: options.now,
     versionMin: (await store.versions())[0]?.version ?? 0, ...(dry === undefined ? {} : { dry }), ...(notBefore === undefined ? {} : { notBefore }),
     dir: options.dir ?? SHIPPED_POLICIES,
-    capabilities: options.capabilities ?? shippedCapabilities(),
+    capabilities: options.capabilities ?? shippedCapabilities(options.config.orchestration),
     ...(options.groups === undefined ? {} : { groups: options.groups }),
   });
 }
@@ -63,5 +64,5 @@ async function inForce(store: NatsPolicyStore): Promise<Published | undefined> {
   }
 }
 
-/** What the shipped agents and the gateway offer. */
-export const shippedCapabilities = (): readonly Capability[] => createRegistry(shippedAgents, gatewayCapabilities).list();
+/** What the shipped agents and the gateway offer, its teams orchestrated this way where one is given. */
+export const shippedCapabilities = (way?: Orchestration): readonly Capability[] => createRegistry(orchestrated(shippedAgents, way), gatewayCapabilities).list();

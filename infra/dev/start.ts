@@ -8,6 +8,7 @@ import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { ORCHESTRATIONS } from '../../contracts/capability.ts';
 import { ERRORS, fail, isAiosError, toErrorBody } from '../../contracts/errors.ts';
 import { approvalLink } from '../cli/shared.ts';
 import { connect } from '../client/client.ts';
@@ -39,6 +40,7 @@ interface Flags {
   readonly inFlight: number;
   readonly anyPorts?: true;
   readonly preset?: string;
+  readonly orchestration?: string;
 }
 
 function flagsOf(parameters: readonly string[]): Flags {
@@ -55,12 +57,13 @@ function flagsOf(parameters: readonly string[]): Flags {
     .option('--home <folder>', 'folder of the system (AIOS_HOME, .aios if absent)')
     .option('--any-ports', 'free ports instead of the usual ones')
     .option('--preset <name>', `how data is protected: ${PRESETS.map(({ name }) => name).join(', ')} (AIOS_PRESET)`)
+    .option('--orchestration <way>', `who walks the steps of the desk: ${ORCHESTRATIONS.join(', ')} (AIOS_ORCHESTRATION)`)
     .exitOverride();
   return program.parse(parameters as string[], { from: 'user' }).opts<Flags>();
 }
 
 async function main(flags: Flags): Promise<void> {
-  const config = readConfig('start', { ...process.env, ...(flags.home === undefined ? {} : { AIOS_HOME: flags.home }), ...(flags.preset === undefined ? {} : { AIOS_PRESET: flags.preset }) });
+  const config = readConfig('start', { ...process.env, ...(flags.home === undefined ? {} : { AIOS_HOME: flags.home }), ...(flags.preset === undefined ? {} : { AIOS_PRESET: flags.preset }), ...(flags.orchestration === undefined ? {} : { AIOS_ORCHESTRATION: flags.orchestration }) });
   const progress = createProgress({ write: (text) => void process.stderr.write(text), terminal: process.stderr.isTTY });
   const work = await workOf(flags, progress);
   await using asked = untilAsked();

@@ -31,6 +31,8 @@ export interface SystemOptions {
   /** Free ports everywhere instead of the usual ones near which we look first. */
   readonly anyPorts?: boolean;
   readonly searchAttributes?: Readonly<Record<string, string>>;
+  /** The message server tells its counters over HTTP, for measurements. */
+  readonly monitoring?: boolean;
 }
 
 export interface System extends AsyncDisposable {
@@ -127,7 +129,7 @@ async function startServers(options: SystemOptions, ports: Ports, say: (line: st
   const natsDir = join(config.home, 'nats');
   const temporalDir = join(config.home, 'temporal');
   const codec = codecUrl(config, ports);
-  const nats = await revive('nats', say, async () => startNatsServer({ ...common, dir: natsDir, port: ports.nats, auth, ...(config.protection.storeCipher ? { storeKey: await ensureStoreKey(config) } : {}) }));
+  const nats = await revive('nats', say, async () => startNatsServer({ ...common, dir: natsDir, port: ports.nats, auth, ...(options.monitoring === true ? { monitoring: true } : {}), ...(config.protection.storeCipher ? { storeKey: await ensureStoreKey(config) } : {}) }));
   try {
     const temporal = await revive('temporal', say, () => startTemporalServer({ ...common, ...extra, ...(codec === undefined ? {} : { codecEndpoint: codec }), dir: temporalDir, port: ports.temporal, uiPort: ports.ui }));
     return [nats, temporal];

@@ -12,6 +12,7 @@ import type { Capability } from '../../contracts/capability.ts';
 import type { Effects, Tasks } from '../../contracts/ports.ts';
 import type { Principal } from '../../contracts/verdict.ts';
 import { readableId } from '../../contracts/ids.ts';
+import { orchestrated } from '../../agents/orchestrate.ts';
 import { createRegistry } from '../../agents/registry.ts';
 import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
 import { PRINCIPAL_MEMO } from '../../contracts/governed.ts';
@@ -86,7 +87,7 @@ export async function startHost(options: HostOptions): Promise<Host> {
   const temporal = opening.use(await connectTemporal({ address: config.temporalAddress, namespace: config.namespace, identity: config.name, clock, logger, dataConverter: await openDataConverter(config) }));
   const keys = await ensureApiKeys(config);
   if (config.protection.codecServer) opening.use(await startCodecProcess(config, { telemetry }));
-  const registry = createRegistry(options.agents, gatewayCapabilities);
+  const registry = createRegistry(orchestrated(options.agents, config.orchestration), gatewayCapabilities);
   await publishPolicies({ config, ports, dir: pathOf(options.policies), capabilities: registry.list(), now: clock.now(), ...(options.groups === undefined ? {} : { groups: options.groups }) });
   const shared = { telemetry, ports, temporal };
   const workflows = options.workflows === undefined ? {} : { workflows: await joinedWorkflows(options.workflows, config.home) };

@@ -43,7 +43,7 @@ export async function startModelWorker(config: Config, deps: ModelWorkerDeps = {
   const bus = deps.bus ?? (await openBus(config, telemetry, opening));
   const worker = opening.use(startWorker({
     name: config.name, incarnation: readableId('w', random.bytes(10)), zone: 'local',
-    models: store.entries, heads: store.heads, port: createOnnxSlots({ graphs: store.graphs, slots: config.modelSlots }), slots: config.modelSlots,
+    models: store.entries, heads: store.heads, port: createOnnxSlots({ graphs: store.graphs, slots: config.modelSlots }), slots: config.modelSlots, batchLimits: { batchTextsMax: config.modelBatchMax },
     clock, log, metrics,
   }));
   await warm(worker, telemetry);
