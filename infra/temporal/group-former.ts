@@ -34,8 +34,8 @@ export interface GroupFormerOptions {
 }
 export interface Place {
   readonly workflowId: string;
-  /** Resolves when the workflow that governs the member is started. */
-  fill(member: TaskMember): Promise<void>;
+  /** Resolves when the workflow that governs the member is started, with its id: a group that turned out to be one task has another than was claimed. */
+  fill(member: TaskMember): Promise<string>;
   leave(): void;
 }
 export interface GroupFormer {
@@ -54,17 +54,17 @@ const HOLD_MS_MAX = 2_500;
  * next group lingers until as many have come as were there before, until nobody came for a while, or for a part of the time
  * that a group keeps the key: what is lost by waiting is bounded by what is won, one transaction fewer.
  */
-const LINGER_SHARE = 0.25;
+const LINGER_SHARE = 0.33;
 const LINGER_MS_MAX = 200;
-/** Share of the whole linger without a newcomer that ends it. */
-const LINGER_GAP_SHARE = 0.25;
+/** Share of the whole linger that nobody came after the first: it ends then. */
+const LINGER_GAP_SHARE = 0.5;
 
 interface Group {
   readonly key: Key;
   readonly workflowId: string;
   readonly places: Promise<TaskMember | undefined>[];
-  readonly started: Promise<void>;
-  readonly settle: { resolve: () => void; reject: (error: unknown) => void };
+  readonly started: Promise<string>;
+  readonly settle: { resolve: (workflowId: string) => void; reject: (error: unknown) => void };
   bytes: number;
 }
 interface Key {
@@ -122,7 +122,7 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
   }
 
   function groupOf(key: Key, workflowId: string): Group {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
     promise.catch(() => undefined);
     return { key, workflowId, places: [], started: promise, settle: { resolve, reject }, bytes: 0 };
   }
@@ -186,7 +186,8 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
     const again = (): void => {
       cancelGap();
       if (enough()) return over();
-      cancelGap = clock.after(Math.min(until - clock.monotonic(), lingerMs * LINGER_GAP_SHARE), over);
+      const leftMs = until - clock.monotonic();
+      cancelGap = clock.after(waitingIn(key) === 0 ? leftMs : Math.min(leftMs, lingerMs * LINGER_GAP_SHARE), over);
     };
     // Asked before the newcomer has its place, so the look comes after.
     key.lingering = () => queueMicrotask(() => key.lingering !== undefined && again());
@@ -205,7 +206,7 @@ export function createGroupFormer(options: GroupFormerOptions): GroupFormer {
     releases.set(workflowId, release);
     try {
       await options.launch({ tenant: group.key.tenant, capability: group.key.capability, workflowId, claimedAs: group.workflowId, members }, release);
-      group.settle.resolve();
+      group.settle.resolve(workflowId);
     } catch (thrown) {
       group.settle.reject(thrown);
       release();

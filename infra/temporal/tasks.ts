@@ -97,13 +97,13 @@ export function createTasks(options: TasksOptions): GovernedTasks {
     pending.set(entry.taskId, quietly(Promise.withResolvers<TaskResult>()));
     metrics.count('aios_tasks_accepted_total', { capability: entry.capability });
     try {
-      await place.fill(prepared.member);
+      const workflowId = await place.fill(prepared.member);
+      return { entry: { ...claim.entry, workflowId }, replayed: false };
     } catch (thrown) {
       pending.delete(entry.taskId);
       await admitted.giveBack();
       throw convertTemporalError(thrown);
     }
-    return { entry: claim.entry, replayed: false };
   }
 
   /** A place in the rate and the concurrency of the capability, where an operator limits them; a key that is known takes none. */

@@ -143,7 +143,7 @@ describe('group former', () => {
     await join('t-0').started;
     for (let i = 1; i <= 40; i++) join(`t-${i}`);
     launched[0]?.release();
-    await clock.advance(5);
+    await clock.advance(8);
     expect(launched[1]?.members.length).toBe(40);
     launched[1]?.release();
     const first = join('t-41');
