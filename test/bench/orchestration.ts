@@ -29,7 +29,7 @@ export type OrchestrationBench = Readonly<Record<Orchestration, WayCost>> & { re
 const INFORM = ['T-302', 'T-097', 'T-031'] as const;
 /** Refused by policy at the end: it takes the step that policy names, and changes no books. */
 const ACT = 'T-010';
-const ROUNDS = 6;
+const ROUNDS = 4;
 const WAIT_MS = 60_000;
 
 export async function run({ json }: { readonly json: boolean }): Promise<OrchestrationBench> {

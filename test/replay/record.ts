@@ -10,7 +10,7 @@ import { startLine, type Line } from '../servers/line.ts';
 await using line = await startLine();
 const { tasks, temporal } = line.brain;
 
-const start = async (text: string, over: Parameters<Line['request']>[1] = {}): Promise<string> => (await tasks.start(line.request(text, over))).entry.taskId;
+const start = async (text: string, over: Parameters<Line['request']>[1] = {}, more: Parameters<Line['request']>[2] = {}): Promise<string> => (await tasks.start(line.request(text, over, more))).entry.taskId;
 const end = async (taskId: string): Promise<TaskResult | undefined> => tasks.result('demo', taskId, 60_000);
 const keep = async (name: string, workflowId: string): Promise<void> => {
   if (!workflowId.startsWith('approval/')) await temporal.client.workflow.getHandle(workflowId).result().catch(() => undefined);
@@ -61,3 +61,7 @@ await new Promise((resolve) => { setTimeout(resolve, 2_500); });
 await tasks.cancel('demo', stop, 'ana');
 await end(stop);
 await keep('cancelled', `line.work/${stop}`);
+
+const walked = await start('walked', {}, { capability: 'line.plan' });
+await end(walked);
+await keep('steps-came-back', `line.plan/${walked}`);

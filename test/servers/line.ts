@@ -38,6 +38,9 @@ export const work = defineCapability('line.work', {
 /** As `line.work`, with one rung and nobody below it but a person. */
 export const other = defineCapability('line.other', { input, output, dataClass: 'internal', budget: { latencyMsMax: 4_000, microUsdMax: 1_000 }, ladder: ['model'], facts: work.facts, answered: ({ text }) => ({ text, confidence: 1 }) });
 
+/** A team of two steps, each a dispatch of its own. */
+export const planned = defineCapability('line.plan', { input, output, dataClass: 'internal', budget: { latencyMsMax: 4_000, microUsdMax: 1_000 }, ladder: ['model'], facts: work.facts, orchestration: 'centralised' });
+
 const POLICIES = `
 @id("everybody") permit (principal, action, resource);
 @id("unsure") @approvers("desk") @expires("1h") @reason("The machine is not sure.")
@@ -55,7 +58,14 @@ export const GROUPS = { desk: ['ana', 'ben'], billing: ['ana', 'ben', 'cem'], no
 
 export const crowd = defineAgent('crowd', { supervise: { restartsMax: 100 } })
   .handle(work, behave)
-  .handle(other, behave);
+  .handle(other, behave)
+  .team(planned, {
+    steps: { draft: { output, run: behave }, check: { output, run: behave } },
+    plan: (asked) => ({ draft, check }) => {
+      if (draft === undefined) return { step: 'draft', input: asked };
+      return check === undefined ? { step: 'check', input: { ...asked, text: draft.text } } : { done: check };
+    },
+  });
 
 /** Calls of the agent by text, so that a test sees how often work was really done. */
 export const calls = new Map<string, number>();
@@ -181,6 +191,6 @@ export function bundleOf(version: number): PolicyBundle {
   }
   return {
     v: 1, version, createdAt: Date.now(), notBefore: Date.now() - 1_000, notAfter: Date.now() + 3_600_000, policies, sources: {}, schema: '',
-    capabilities: { 'line.work': traitsOf(work), 'line.other': traitsOf(other) }, prices: {}, providers: {}, groups: GROUPS, budgets: { '*': 1_000_000_000 },
+    capabilities: { 'line.work': traitsOf(work), 'line.other': traitsOf(other), 'line.plan': traitsOf(planned) }, prices: {}, providers: {}, groups: GROUPS, budgets: { '*': 1_000_000_000 },
   };
 }
