@@ -88,4 +88,5 @@ export const BUCKETS = {
   leases: 'aios_leases',
   revoked: 'aios_revoked',
   watches: 'aios_watches',
+  slices: 'aios_slices',
 } as const;

@@ -145,7 +145,7 @@ export interface KeyValue {
   /** `undefined` when the key exists already. */
   create(bucket: string, key: string, value: Uint8Array, ttlMs?: number): Promise<number | undefined>;
   /** @throws AIOS_STATE_CONFLICT */
-  update(bucket: string, key: string, value: Uint8Array, revision: number): Promise<number>;
+  update(bucket: string, key: string, value: Uint8Array, revision: number, ttlMs?: number): Promise<number>;
   put(bucket: string, key: string, value: Uint8Array): Promise<number>;
   delete(bucket: string, key: string): Promise<void>;
   keys(bucket: string, filter?: string): Promise<readonly string[]>;

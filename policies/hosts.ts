@@ -14,7 +14,7 @@ export const PLANES = ['mailbox', 'state', 'budget', 'outcome', 'event', 'topic'
 export type Plane = (typeof PLANES)[number];
 export const LOGS = ['mailbox', 'state', 'outcomes', 'deadLetters', 'topics', 'timers', 'advisories'] as const;
 export type Log = (typeof LOGS)[number];
-export const STORES = ['policy', 'tasks', 'tokens', 'leases', 'revoked', 'watches', 'blobs'] as const;
+export const STORES = ['policy', 'tasks', 'tokens', 'leases', 'revoked', 'watches', 'slices', 'blobs'] as const;
 export type Store = (typeof STORES)[number];
 
 export interface HostRights {
@@ -62,7 +62,7 @@ const BASE: Readonly<Record<Role, HostRights>> = {
     reads: ['policy', 'leases', 'revoked', 'watches', 'blobs'], writes: ['leases', 'watches', 'blobs'],
   },
   /** Stands before models, spaces and records. Never sends work to an agent, never sees a mailbox, a state or an outcome. */
-  gateway: { ...nothing, publishes: ['model', 'reply'], hears: ['beacon'], reads: ['policy', 'revoked'] },
+  gateway: { ...nothing, publishes: ['model', 'reply'], hears: ['beacon'], reads: ['policy', 'revoked', 'slices'], writes: ['slices'] },
   /** Runs models for whoever asks by the model's name; sees nothing else. */
   'model-worker': { ...nothing, publishes: ['beacon', 'reply'], hears: ['model'] },
   /** People with the command line, and whoever sets a system up. */

@@ -22,6 +22,7 @@ import { cacheKey, createExactCache } from './exact-cache.ts';
 import type { GatewayCall, GatewayHandler, Served } from './handlers/handler.ts';
 import type { Meter } from './meter.ts';
 import { createMeter } from './meter.ts';
+import type { Slices } from './slices.ts';
 
 export const QUEUE_GROUP = 'gateway';
 const IN_FLIGHT_MAX = 128;
@@ -36,6 +37,8 @@ export interface GatewayPorts {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly tracer: Tracer;
+  /** Shared by all gateways; without it this one is taken to be alone. */
+  readonly slices?: Slices | undefined;
 }
 export interface GatewayOptions {
   readonly handlers: readonly GatewayHandler[];
@@ -51,7 +54,7 @@ export interface Gateway extends AsyncDisposable {
 
 export function createGateway(ports: GatewayPorts, options: GatewayOptions): Gateway {
   const served = new Map(options.handlers.map((handler) => [handler.capability.id as string, handler]));
-  const state: GatewayState = { served, meter: createMeter(ports.clock), cache: createExactCache(ports.clock) };
+  const state: GatewayState = { served, meter: createMeter(ports.clock, ports.slices), cache: createExactCache(ports.clock) };
   const open: AsyncDisposable[] = [];
   let inFlight = 0;
   const answer = async (subject: string, data: Uint8Array): Promise<Reply> => {
@@ -71,6 +74,7 @@ export function createGateway(ports: GatewayPorts, options: GatewayOptions): Gat
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(open.splice(0).map((one) => one[Symbol.asyncDispose]()));
+      await state.meter.giveAllBack();
     },
   };
 }
@@ -122,7 +126,7 @@ async function serve(ports: GatewayPorts, state: GatewayState, handler: GatewayH
   const mandate = authorise(ports.mandates, envelope, handler.capability);
   checkPrincipal(mandate, envelope);
   const input = parseValue(handler.capability.input, envelope.input);
-  state.meter.countCall(mandate);
+  await state.meter.countCall(mandate);
   const call = toCall(state.meter, envelope, mandate);
   const { bundle, redact } = await permit(ports, handler, call, state.meter.spentMicroUsd(mandate));
   const seen = redacted(handler, input, redact);

@@ -30,7 +30,7 @@ export function createKeyValue(link: NatsLink): KeyValue {
       return found === undefined || isMarker(found) ? undefined : { value: found.data, revision: found.sequence };
     },
     create: (bucket, key, value, ttlMs) => createKey(link, bucket, key, value, ttlMs),
-    update: (bucket, key, value, revision) => put(bucket, key, value, revision),
+    update: (bucket, key, value, revision, ttlMs) => put(bucket, key, value, revision, ttlMs),
     put: (bucket, key, value) => put(bucket, key, value),
     async delete(bucket, key) {
       await link.store(subjectOf(bucket, key), EMPTY, { headers: DELETE, ttlMs: TOMBSTONE_MS });

@@ -52,6 +52,7 @@ const BUCKET_SETTINGS: Readonly<Record<keyof typeof BUCKETS, BucketSettings>> = 
   leases: { markers: true, bytesMax: GIB / 16 },
   revoked: { ageMs: 30 * DAY_MS },
   watches: { ageMs: 30 * DAY_MS, bytesMax: GIB / 16 },
+  slices: { ageMs: 31 * DAY_MS, bytesMax: GIB / 4 },
 };
 
 /** Object store of messages too large to travel. */

@@ -11,6 +11,7 @@ import { modelHandlers } from '../../agents/gateway/handlers/models.ts';
 import { recordHandlers } from '../../agents/gateway/handlers/records.ts';
 import { spaceHandlers } from '../../agents/gateway/handlers/spaces.ts';
 import type { ModelRouter } from '../../agents/gateway/model-router.ts';
+import { createSlices, type Slices } from '../../agents/gateway/slices.ts';
 import { createModelRouter } from '../../agents/gateway/model-router.ts';
 import { connectWorkerProvider } from '../../agents/model-worker/client.ts';
 import { createEmbeddedRetrieval } from '../../agents/retrieval/engine.ts';
@@ -53,6 +54,7 @@ export interface GatewayDeps {
   readonly providers?: readonly ModelProvider[];
   readonly retrieval?: Retrieval;
   readonly records?: Records;
+  readonly slices?: Slices;
 }
 
 /** Resolves when every capability is answered. @throws AIOS_CONFIG_INVALID, AIOS_DISCONNECTED */
@@ -60,7 +62,7 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
   await using opening = new AsyncDisposableStack();
   const telemetry = deps.telemetry ?? opening.use(createTelemetry(config));
   const { clock, metrics, logger: log, tracer } = telemetry;
-  const { bus, mandates, policies } = await openGovernance(config, telemetry, deps, opening);
+  const { bus, mandates, policies, slices } = await openGovernance(config, telemetry, deps, opening);
   const providers = deps.providers ?? (await openProviders(config, bus, policies, telemetry, opening));
   const router = createModelRouter({ providers, bundle: () => policies.bundle(), clock, metrics });
   const retrieval = deps.retrieval ?? opening.use(await openRetrieval(config, router, telemetry));
@@ -69,7 +71,7 @@ export async function startGateway(config: Config, deps: GatewayDeps = {}): Prom
     ...spaceHandlers({ retrieval, loadDocuments: (path, onSkipped) => loadDocuments(path, { onSkipped }), expectedMicroUsd: () => router.expectedMicroUsd('embed'), clock, log }),
     ...recordHandlers(deps.records ?? opening.use(openShippedRecords(config, clock)).records),
   ];
-  const gateway = opening.use(createGateway({ bus, mandates, policies, clock, log, metrics, tracer, redactAtLeast: config.protection.redact }, { handlers }));
+  const gateway = opening.use(createGateway({ bus, mandates, policies, clock, log, metrics, tracer, slices, redactAtLeast: config.protection.redact }, { handlers }));
   await gateway.serve();
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
   const open = opening.move();
@@ -80,11 +82,12 @@ interface Governance {
   readonly bus: Bus;
   readonly mandates: Mandates;
   readonly policies: NonNullable<GatewayDeps['policies']>;
+  readonly slices: Slices | undefined;
 }
 
 async function openGovernance(config: Config, telemetry: Telemetry, deps: GatewayDeps, opening: AsyncDisposableStack): Promise<Governance> {
-  const { bus, mandates, policies } = deps;
-  if (bus !== undefined && mandates !== undefined && policies !== undefined) return { bus, mandates, policies };
+  const { bus, mandates, policies, slices } = deps;
+  if (bus !== undefined && mandates !== undefined && policies !== undefined) return { bus, mandates, policies, slices };
   const { clock, random } = telemetry;
   const keys = await waitForKeys(config, telemetry);
   const ports = opening.use(await connectPorts(connectionOf(config, telemetry)));
@@ -93,6 +96,7 @@ async function openGovernance(config: Config, telemetry: Telemetry, deps: Gatewa
     bus: bus ?? ports.bus,
     mandates: mandates ?? mandatesOf({ ...keys, brain: undefined }, { clock, random, revocations }),
     policies: policies ?? opening.use(ports.policyStore(createVerifier(keys.keyring))),
+    slices: slices ?? createSlices(ports.keyValue, clock),
   };
 }
 

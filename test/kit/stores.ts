@@ -203,9 +203,9 @@ export function createMemoryKeyValue(server: KeyServer, link: Link): KeyValue {
       return entry === undefined ? undefined : { value: entry.value, revision: entry.revision };
     }),
     create: (bucket, key, value, ttlMs) => link.call('kv.create', () => (read(bucket, key) === undefined ? write(bucket, key, value, ttlMs) : undefined)),
-    update: (bucket, key, value, revision) => link.call('kv.update', () => {
+    update: (bucket, key, value, revision, ttlMs) => link.call('kv.update', () => {
       if (read(bucket, key)?.revision !== revision) throw fail('AIOS_STATE_CONFLICT');
-      return write(bucket, key, value);
+      return write(bucket, key, value, ttlMs);
     }),
     put: (bucket, key, value) => link.call('kv.put', () => write(bucket, key, value)),
     delete: (bucket, key) => link.call('kv.delete', () => void write(bucket, key, undefined)),

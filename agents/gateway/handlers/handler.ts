@@ -16,7 +16,7 @@ export interface GatewayCall {
   readonly dataClass: DataClass;
   readonly scope: ModelScope;
   /** Keeps money aside before it is spent. @throws AIOS_BUDGET_EXCEEDED */
-  hold(worstMicroUsd: number): Hold;
+  hold(worstMicroUsd: number): Promise<Hold>;
 }
 export interface Served<O> {
   readonly output: O;

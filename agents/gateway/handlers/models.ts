@@ -55,7 +55,7 @@ function worstGeneration(prices: Readonly<Record<string, Price>>, inputTokens: n
 
 /** Holds the money, makes the call, and settles what it cost: nothing when it failed before an answer came. */
 export async function paid<A extends { readonly receipt: ModelReceipt }>(call: Pick<GatewayCall, 'hold'>, worst: number, ask: () => Promise<A>): Promise<A> {
-  const hold = call.hold(worst);
+  const hold = await call.hold(worst);
   let spent = 0;
   try {
     const answer = await ask();

@@ -36,7 +36,7 @@ export function spaceHandlers(options: SpaceHandlerOptions): readonly GatewayHan
       async handle({ space, query, limit, lexicalOnly }, call) {
         checkSpace(call, space);
         const { tenant, principal, trace } = call.envelope;
-        const hold = call.hold(lexicalOnly === true ? 0 : options.expectedMicroUsd());
+        const hold = await call.hold(lexicalOnly === true ? 0 : options.expectedMicroUsd());
         let spent = 0;
         try {
           const answer = await options.retrieval.search({ tenant, space, query, limit, principal, deadline: call.scope.deadline, trace, ...(lexicalOnly === undefined ? {} : { lexicalOnly }) });
