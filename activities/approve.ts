@@ -6,6 +6,7 @@
 
 import type { ApprovalWords, Capability } from '../contracts/capability.ts';
 import { fail, isAiosError } from '../contracts/errors.ts';
+import type { ProposedEffect } from '../contracts/message.ts';
 import type { PreparedApproval, PrepareArgs, RecheckArgs, Rechecked, RecordAttemptArgs, RecordedAttempt, SettleMember } from '../contracts/governed.ts';
 import type { AttemptRecord } from '../contracts/record.ts';
 import type { Approved } from '../contracts/task.ts';
@@ -27,29 +28,46 @@ export async function prepareApproval(ports: ActivityPorts, args: PrepareArgs): 
   const settle = [...args.settle, ...((await ports.budgets.limited?.(args.tenant, args.capability)) === true ? [leaveOf(args.tenant, args.taskId)] : [])];
   if (settle.length > 0) await ports.budgets.settle(settle);
   const capability = capabilityOf(ports, args.capability);
+  const canary = isCanary(ports, args);
+  if (!canary) releaseCanary(ports, capability, args);
   const output = args.outcome?.status === 'done' ? args.outcome.output : undefined;
   const words = capability.card?.({ input: args.input, output }) ?? guessed(args.input, output);
   return {
     citations: (words.citations ?? []).slice(0, CITATIONS_MAX).map((one) => ({ document: one.document.slice(0, 256), quote: one.quote.slice(0, 500) })),
     ...(words.question === undefined ? {} : { question: words.question.slice(0, WORDS_MAX) }),
     ...(words.proposal === undefined ? {} : { proposal: words.proposal.slice(0, WORDS_MAX) }),
-    ...(args.binding === undefined ? {} : { seal: ports.sealOf(askedText(args.binding)) }),
+    ...(args.binding === undefined ? {} : { seal: ports.sealOf(canary ? canaryText(args.binding) : askedText(args.binding)) }),
+    ...shownEffect(canary ? capability.knownBad?.().effect : undefined),
     ...(ports.approvals.provenOnly ? { requireVerified: true } : {}),
     ...(ports.approvals.principalOf === undefined ? {} : { attested: true }),
   };
 }
 
+const shownEffect = (effect: ProposedEffect | undefined): Pick<PreparedApproval, 'shownEffect'> => (effect === undefined ? {} : { shownEffect: effect });
+
+export const isCanary = (ports: Pick<ActivityPorts, 'approvals'>, { capability, taskId, from }: { readonly capability: string; readonly taskId: string; readonly from?: string }): boolean => from !== undefined && from === ports.approvals.canaries.from(capability, taskId);
+
+/** Beside some approvals a made-up one is opened; whether that works out is nobody's concern who waits for the real one. */
+function releaseCanary(ports: ActivityPorts, capability: Capability, { tenant, requester, verdict }: PrepareArgs): void {
+  const { canaries } = ports.approvals;
+  if (capability.knownBad === undefined || requester === undefined || verdict === undefined || canaries.random.next() * 10_000 >= canaries.rateBp) return;
+  canaries.open({ tenant, capability: capability.id, requester, verdict }).catch((thrown: unknown) => ports.logger.warn({ code: bodyOf(thrown).code }, 'a canary approval could not be opened'));
+}
+
 /** One attempt on record. What the brain never asked for is refused; what the attempt decided is sealed. */
 export async function recordAttempt(ports: ActivityPorts, args: RecordAttemptArgs): Promise<RecordedAttempt> {
   const { binding, seal, result, ...attempt } = args;
-  if (binding !== undefined && seal !== ports.sealOf(askedText(binding))) throw fail('AIOS_FORBIDDEN', 'No brain asked for this approval.');
-  const [anchor] = await ports.ledger.append([attempt]);
+  const canary = binding !== undefined && seal === ports.sealOf(canaryText(binding));
+  if (binding !== undefined && !canary && seal !== ports.sealOf(askedText(binding))) throw fail('AIOS_FORBIDDEN', 'No brain asked for this approval.');
+  const [anchor] = await ports.ledger.append([canary ? { ...attempt, canary } : attempt]);
   if (anchor === undefined) throw new Error('the ledger answered nothing');
-  measure(ports, attempt);
+  measure(ports, attempt, canary);
+  if (canary) return { ...anchor, canary };
   return { ...anchor, ...(binding === undefined || result === undefined ? {} : { seal: ports.sealOf(decidedText(binding, result)) }) };
 }
 
-function measure({ metrics }: ActivityPorts, { via, accepted, outcome, group, waitedMs, decision }: AttemptRecord): void {
+function measure({ metrics }: ActivityPorts, { via, accepted, outcome, group, waitedMs, decision }: AttemptRecord, canary: boolean): void {
+  if (canary) return outcome === undefined ? undefined : metrics.count('aios_approval_canaries_total', { group: group ?? 'unknown', outcome });
   metrics.count('aios_approval_attempts_total', { accepted: String(accepted), via });
   if (decision === 'escalated') metrics.count('aios_approval_escalations_total', { group: group ?? 'unknown' });
   if (outcome === undefined) return;
@@ -59,12 +77,18 @@ function measure({ metrics }: ActivityPorts, { via, accepted, outcome, group, wa
 
 /** What the brain puts its seal on: that it asked for this, and that this came of it. */
 const askedText = (binding: string): string => `approval asked ${binding}`;
+const canaryText = (binding: string): string => `approval canary ${binding}`;
 const decidedText = (binding: string, result: string): string => `approval decided ${binding} ${result}`;
 
 /** @throws AIOS_FORBIDDEN for an approval, or a result of one, that no brain sealed */
 function requireSealed(ports: Pick<ActivityPorts, 'sealOf'>, { approval, input, result }: Approved): void {
   const binding = bindingOf(approval, input);
   if (input.seal !== ports.sealOf(askedText(binding)) || result.seal !== ports.sealOf(decidedText(binding, resultDigest(result)))) throw fail('AIOS_FORBIDDEN', 'The approval was not sealed by a brain.');
+}
+
+/** @throws AIOS_APPROVAL_REFUSED for a canary: whoever approved it, nothing comes of it */
+function requireReal(ports: Pick<ActivityPorts, 'sealOf'>, { approval, input }: Approved): void {
+  if (input.seal === ports.sealOf(canaryText(bindingOf(approval, input)))) throw fail('AIOS_APPROVAL_REFUSED', 'It was a test of attention: nothing was done.');
 }
 
 /**
@@ -92,6 +116,7 @@ export async function recheck(ports: ActivityPorts, args: RecheckArgs): Promise<
   const capability = capabilityOf(ports, args.capability);
   const slice = await ports.policies.slice(args.capability);
   try {
+    if (args.approved !== undefined) requireReal(ports, args.approved);
     if (args.approved !== undefined) requireSealed(ports, args.approved);
     await solvent(ports, args);
     return { slice, mandate: commitMandate(ports, capability, args, slice.bundle), ...written(capability, args) };

@@ -2,17 +2,30 @@
 // Owns: the list. Never opens anything.
 // Others may assume: an activity touches nothing that is not named here.
 
-import type { Budgets, CapabilityRegistry, Clock, Dispatcher, Effects, Ledger, Logger, Mandates, Metrics, Outcomes, PolicyStore, TaskDirectory, Tracer, WaitTokens } from '../contracts/ports.ts';
+import type { Budgets, CapabilityRegistry, Clock, Dispatcher, Effects, Ledger, Logger, Mandates, Metrics, Outcomes, PolicyStore, Random, TaskDirectory, Tracer, WaitTokens } from '../contracts/ports.ts';
 import type { AttestArgs } from '../contracts/governed.ts';
 import type { Obligations } from '../contracts/verdict.ts';
 import type { TaskResult } from '../contracts/task.ts';
+import type { Principal, Verdict } from '../contracts/verdict.ts';
 import type { DecisionClaim } from '../policies/approval-effect.ts';
+
+/** Made-up approvals that should be refused, beside real ones, to see whether people look. */
+export interface Canaries {
+  /** Of 10,000 approvals, how many get one beside them. */
+  readonly rateBp: number;
+  readonly random: Random;
+  /** Where a canary says it came from: nobody without the brain's key can make one up, and nobody can tell it from a group's id. */
+  from(capability: string, taskId: string): string;
+  /** Starts one that looks like the approval it stands beside. */
+  open(beside: { readonly tenant: string; readonly capability: string; readonly requester: Principal; readonly verdict: Extract<Verdict, { readonly kind: 'escalate' }> }): Promise<void>;
+}
 
 export interface ApprovalPorts {
   /** Decisions count only where it is proven who made them. */
   readonly provenOnly: boolean;
   /** Who the server says sent an Update or Signal of an approval; absent where the server attests nobody. */
   readonly principalOf?: (args: AttestArgs) => Promise<string | undefined>;
+  readonly canaries: Canaries;
 }
 
 export interface ActivityPorts {

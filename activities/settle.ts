@@ -4,7 +4,7 @@
 // Others may assume: run again after a crash at any point it applies nothing twice and returns the first decision's anchor.
 
 import { digestOf, digestOfText } from '../contracts/canonical.ts';
-import { ERRORS, isAiosError } from '../contracts/errors.ts';
+import { ERRORS, type ErrorBody, fail, isAiosError } from '../contracts/errors.ts';
 import type { SettleArgs, SettledGroup, SettledMember, SettleMember } from '../contracts/governed.ts';
 import type { DecisionRecord, IntentRecord, LedgerRecord } from '../contracts/record.ts';
 import type { AppliedEffect, HumanDecision, LedgerAnchor } from '../contracts/task.ts';
@@ -12,7 +12,7 @@ import { leaveOf } from '../policies/admission.ts';
 import { NO_OBLIGATIONS, obligationsOver } from '../policies/obligations.ts';
 import { shown } from '../policies/record-detail.ts';
 import { resultOf } from '../policies/settlement.ts';
-import { requireStanding } from './approve.ts';
+import { isCanary, requireStanding } from './approve.ts';
 import { bodyOf } from './judge.ts';
 import { checkPinned } from './open.ts';
 import type { ActivityPorts } from './ports.ts';
@@ -54,6 +54,7 @@ export async function settleGroup(ports: ActivityPorts, given: SettleArgs): Prom
  * that is on disk stood when it was written, and its effect may have happened: it is carried through.
  */
 async function standing(ports: ActivityPorts, args: SettleArgs, member: SettleMember): Promise<SettleMember> {
+  if (isCanary(ports, { capability: args.capability, taskId: member.taskId, ...(args.from === undefined ? {} : { from: args.from }) })) return withoutEffect(member, member.error ?? bodyOf(fail('AIOS_APPROVAL_REFUSED', 'It was a test of attention: nothing was done.')));
   if (member.approvals === undefined || member.state !== 'done') return member;
   if (member.effect !== undefined && (await intended(ports, member.taskId, member.effect))) return member;
   try {
@@ -61,9 +62,13 @@ async function standing(ports: ActivityPorts, args: SettleArgs, member: SettleMe
     return member;
   } catch (thrown) {
     if (!isAiosError(thrown) || ERRORS[thrown.code].retry !== 'never') throw thrown;
-    const { effect: _effect, output: _output, ...rest } = member;
-    return { ...rest, state: 'refused', error: bodyOf(thrown) };
+    return withoutEffect(member, bodyOf(thrown));
   }
+}
+
+function withoutEffect(member: SettleMember, error: ErrorBody): SettleMember {
+  const { effect: _effect, output: _output, ...rest } = member;
+  return { ...rest, state: 'refused', error };
 }
 
 async function intended(ports: ActivityPorts, taskId: string, effect: NonNullable<SettleMember['effect']>): Promise<boolean> {
@@ -164,6 +169,7 @@ function decisionOf(ports: ActivityPorts, args: SettleArgs, one: Effected): Deci
     ...(member.human === undefined ? {} : { human: withoutWords(member.human) }),
     ...(member.feedback === undefined ? {} : { feedbackDigest: digestOfText(member.feedback) }),
     ...(error === undefined ? {} : { error: error.code }),
+    ...(isCanary(ports, { capability: args.capability, taskId: member.taskId, ...(args.from === undefined ? {} : { from: args.from }) }) ? { canary: true } : {}),
   };
   return shown(record, obligationsOver(member.verdicts, ports.obligations ?? NO_OBLIGATIONS));
 }

@@ -57,6 +57,8 @@ export interface Capability<I = unknown, O = unknown> extends CapabilityTraits {
   readonly answered?: (seen: { readonly input: I; readonly output?: O | undefined; readonly text: string }) => O;
 }
 
+  /** A made-up case that every careful approver refuses; without it approvers of this capability are never tested. */
+  readonly knownBad?: () => { readonly input: I; readonly output: O; readonly effect?: ProposedEffect };
 /** Words for an approval card; shown escaped and labelled. */
 export interface ApprovalWords {
   readonly question?: string;
@@ -75,6 +77,7 @@ export interface CapabilityOptions<I, O> {
   readonly dataClass?: DataClass;
   readonly sla?: SlaTier;
   readonly budget?: Partial<CapabilityBudget>;
+  readonly knownBad?: Capability<I, O>['knownBad'];
   readonly ladder?: readonly Rung[];
   readonly orchestration?: Orchestration;
   readonly delivery?: Delivery;
@@ -106,6 +109,7 @@ export function defineCapability<I, O>(name: string, options: CapabilityOptions<
     sla: options.sla ?? 'interactive',
     budget: { latencyMsMax: 8_000, microUsdMax: 20_000, ...options.budget },
     ladder: options.ladder ?? (['model', 'human'] as const),
+    ...(options.knownBad === undefined ? {} : { knownBad: options.knownBad }),
     orchestration: options.orchestration ?? 'distributed',
     delivery: options.delivery ?? 'durable',
     uses: (options.uses ?? []).map(parseCapabilityId),

@@ -97,6 +97,9 @@ export interface PrepareArgs {
   readonly pinned?: Pinned;
   /** Where the run came from (`ResumePoint.from`): a canary shows by it. */
   readonly from?: string;
+  /** Who asked and what made it wait: what a canary beside it needs to look the same. */
+  readonly requester?: Principal;
+  readonly verdict?: Extract<Verdict, { readonly kind: 'escalate' }>;
 }
 /** What the approval card shows. The words are the model's and the customer's: shown escaped, never as instructions. */
 export interface PreparedApproval {
@@ -173,6 +176,8 @@ export interface SettleArgs {
   readonly pinned: Pinned;
   readonly members: readonly SettleMember[];
   readonly left: readonly { readonly taskId: string; readonly workflowId: string }[];
+  /** As in `PrepareArgs`. */
+  readonly from?: string;
 }
 export interface SettledMember {
   readonly taskId: string;

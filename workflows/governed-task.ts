@@ -129,7 +129,7 @@ async function approval(group: Governing, run: Run, verdict: Escalation): Promis
   const asked = askedOf(scene, run, verdict);
   const prepared = await hands('Settle the cost so far and gather what the approver sees').prepareApproval({
     tenant: scene.tenant, capability: scene.capability, taskId: run.member.taskId, input: run.member.input, ...(run.outcome === undefined ? {} : { outcome: run.outcome }), settle: run.open,
-    binding: bindingOf(id, asked), pinned: group.pinned, ...(group.input.resume === undefined ? {} : { from: group.input.resume.from }),
+    binding: bindingOf(id, asked), pinned: group.pinned, requester: run.member.principal, verdict, ...cameFrom(group),
   });
   const shown: Run = { ...run, open: [] };
   const input = approvalInput(scene, shown, asked, prepared);
@@ -175,7 +175,7 @@ async function close(group: Governing): Promise<GroupResult> {
   const leaving = leavers.map((run) => leave(group, scene, run, workflowId));
   for (const one of left) group.where.set(one.taskId, one.workflowId);
   const settlements: SettleMember[] = group.runs.filter((run) => run.next.at === 'end').map((run) => settlementOf(scene, run));
-  const settled = await settling().settleGroup({ tenant: scene.tenant, capability: scene.capability, workflowId, runId, bundle: scene.slice.bundle, pinned: group.pinned, members: settlements, left: left.map(({ taskId, workflowId: place }) => ({ taskId, workflowId: place })) });
+  const settled = await settling().settleGroup({ tenant: scene.tenant, capability: scene.capability, workflowId, runId, bundle: scene.slice.bundle, pinned: group.pinned, members: settlements, left: left.map(({ taskId, workflowId: place }) => ({ taskId, workflowId: place })), ...cameFrom(group) });
   await Promise.all(leaving);
   const by = new Map(settled.members.map((one) => [one.taskId, one]));
   const results = settlements.map((one) => resultOf(one, by.get(one.taskId)));
@@ -235,6 +235,8 @@ function pageOf(group: Governing, run: Run): TaskPage {
     ...(waitingIn === undefined || verdict === undefined ? {} : { waiting: { workflowId: waitingIn, approvers: verdict.approval.approvers, quorum: verdict.approval.quorum } }),
   };
 }
+
+const cameFrom = ({ input }: Governing): { readonly from?: string } => (input.resume === undefined ? {} : { from: input.resume.from });
 
 /** What exactly is asked about; the brain seals it. */
 function askedOf(scene: Scene, run: Run, verdict: Escalation): Omit<Approved['input'], 'verdict'> & { readonly verdict: Escalation } {

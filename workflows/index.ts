@@ -7,6 +7,7 @@ export { governedTask } from './governed-task.ts';
 
 /**
  * The SDK records a stack for every promise a workflow makes, for one debugging query; that was the largest single cost of a
- * task in the brain. Failures carry codes of the table, so nobody misses the stacks.
+ * task in the brain. Failures carry codes of the table, so nobody misses the stacks. Where these modules are not the ones the worker
+ * preloads, `Error` is frozen already: then the setting is left as it is.
  */
-Error.stackTraceLimit = 0;
+Reflect.set(Error, 'stackTraceLimit', 0);

@@ -8,6 +8,7 @@ import { shippedAgents } from '../../agents/index.ts';
 import { createRegistry } from '../../agents/registry.ts';
 import { gatewayCapabilities } from '../../agents/gateway/capabilities.ts';
 import { createHands } from '../../activities/index.ts';
+import type { Canaries } from '../../activities/ports.ts';
 import { hasCode } from '../../contracts/errors.ts';
 import type { CapabilityRegistry, Effects } from '../../contracts/ports.ts';
 import type { LedgerEntry } from '../../contracts/record.ts';
@@ -36,6 +37,7 @@ import { readHistory } from '../temporal/history.ts';
 import { createTasks, type GovernedTasks, type TasksOptions } from '../temporal/tasks.ts';
 import { startWorker } from '../temporal/worker.ts';
 import { createAttestation } from '../temporal/attestation.ts';
+import { createCanaries } from '../temporal/canaries.ts';
 import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
@@ -65,6 +67,8 @@ export interface Brain extends AsyncDisposable {
   readonly budgets: BudgetDesk;
   /** Ledger entries of one task. */
   readonly lineage: (tenant: string, taskId: string) => Promise<readonly LedgerEntry[]>;
+  /** Opens a made-up approval now, whatever the rate. */
+  readonly canary: Canaries['open'];
 }
 
 /** Resolves when tasks are taken. @throws AIOS_CONFIG_INVALID, AIOS_UNAVAILABLE, AIOS_DISCONNECTED, AIOS_POLICY_MISSING, AIOS_LEDGER_BROKEN */
@@ -88,12 +92,14 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   const budgets = opening.use(await ports.budgets(policies, { name: config.name }));
   const signDecision = createDecisionSigner(signer);
   let governed: GovernedTasks | undefined;
+  const sealOf = createSeals(signer);
+  const canaries = createCanaries({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, rateBp: config.approvals.canaryBp, sealOf, pin: (capability, members) => hands.pin(capability, members), ...queue });
   const hands = createHands({
     obligations: { redact: config.protection.redact, retention: config.protection.retention, record: config.protection.record },
     budgets, mandates: mandatesOf(keys, { clock, random, revocations }), dispatcher: ports.dispatcher(registry), outcomes: ports.outcomes, ledger,
     effects, policies, registry, directory: ports.taskDirectory, tokens: ports.waitTokens, clock, logger, metrics, tracer,
     revokeTask: (tenant, taskId, untilMs) => revokeTask(ports.keyValue, tenant, taskId, untilMs, clock.now()),
-    envelopeId: createEnvelopeIds(signer), sealOf: createSeals(signer), decisionToken: createDecisionVerifier(verifier, approverVerifier(join(config.home, 'keys'))), approvals: { provenOnly: config.protection.provenApproversOnly, ...(config.approvals.principals ? { principalOf: createAttestation(temporal.client) } : {}) }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
+    envelopeId: createEnvelopeIds(signer), sealOf, decisionToken: createDecisionVerifier(verifier, approverVerifier(join(config.home, 'keys'))), approvals: { provenOnly: config.protection.provenApproversOnly, canaries, ...(config.approvals.principals ? { principalOf: createAttestation(temporal.client) } : {}) }, leftFastLane: (workflowId) => governed?.leftFastLane(workflowId), settled: (workflowId, results) => governed?.settled(workflowId, results),
   });
   const tasks = createTasks({ client: temporal.client, directory: ports.taskDirectory, registry, clock, random, logger, metrics, signDecision, budgets, pin: hands.pin, ...queue, ...(deps.group === undefined ? {} : { group: deps.group }) });
   governed = tasks;
@@ -108,7 +114,7 @@ export async function startBrain(config: Config, deps: BrainDeps = {}): Promise<
   if (config.metricsPort > 0) opening.use(await startMetricsServer(metrics, config.metricsPort));
   const open = opening.move();
   const entries = async (tenant: string, taskId: string) => (await ledger.find(taskId)).filter((one) => one.record.tenant === tenant);
-  return { tasks, http, temporal, budgets: desk, lineage: entries, [Symbol.asyncDispose]: () => open.disposeAsync() };
+  return { tasks, http, temporal, budgets: desk, lineage: entries, canary: canaries.open, [Symbol.asyncDispose]: () => open.disposeAsync() };
 }
 
 async function policyInForce(policies: NatsPolicyStore, { clock, logger }: Telemetry): Promise<void> {

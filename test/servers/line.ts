@@ -34,6 +34,7 @@ export const work = defineCapability('line.work', {
   input, output, dataClass: 'internal', budget: { latencyMsMax: 4_000, microUsdMax: 1_000 }, ladder: ['model', 'script', 'human'], effects: ['refund'],
   facts: (seen) => ({ confidenceBp: Math.round(seen.output.confidence * 10_000), hasty: seen.input.mode === 'hasty', patient: seen.input.mode === 'patient' }),
   summary: () => 'A piece of work',
+  knownBad: () => ({ input: { text: 'a stranger wants money', mode: 'refund' as const, ms: 0, amount: 490_000_000 }, output: { text: 'Paid.', confidence: 0.99 }, effect: { kind: 'refund', key: 'refund-known-bad', amountMicroUsd: 490_000_000, params: { payment: 'p-of-somebody-else' } } }),
 });
 /** As `line.work`, with one rung and nobody below it but a person. */
 export const other = defineCapability('line.other', { input, output, dataClass: 'internal', budget: { latencyMsMax: 4_000, microUsdMax: 1_000 }, ladder: ['model'], facts: work.facts, answered: ({ text }) => ({ text, confidence: 1 }) });
@@ -125,13 +126,13 @@ export interface Line extends AsyncDisposable {
   request(text: string, over?: Partial<z.input<typeof input>>, more?: Partial<StartRequest>): StartRequest;
 }
 
-export async function startLine(deps: Partial<BrainDeps> & { readonly ui?: boolean; readonly bridge?: boolean } = {}): Promise<Line> {
+export async function startLine(deps: Partial<BrainDeps> & { readonly ui?: boolean; readonly bridge?: boolean; readonly proven?: boolean } = {}): Promise<Line> {
   const dir = await mkdtemp(join(tmpdir(), 'aios-line-'));
   const stack = new AsyncDisposableStack();
   stack.defer(() => rm(dir, { recursive: true, force: true, maxRetries: 5 }));
   const nats = stack.use(await startTestNats());
   const temporal = stack.use(await startTemporalServer({ dir: join(dir, 'temporal'), headless: deps.ui !== true, searchAttributes: SEARCH_ATTRIBUTES }));
-  const config = configOf(dir, nats, temporal, 'brain-1');
+  const config = configOf(dir, nats, temporal, 'brain-1', deps.proven === true ? { AIOS_PROVEN_APPROVERS: 'true' } : {});
   const keys = await loadOrCreateKeys(join(config.home, 'keys'));
   const ports = await nats.connect('line');
   const store = stack.use(ports.policyStore(createVerifier(keys.keyring)));
@@ -178,8 +179,8 @@ export async function startLine(deps: Partial<BrainDeps> & { readonly ui?: boole
   };
 }
 
-const configOf = (dir: string, nats: TestServer, temporal: TemporalServer, name: string): Config =>
-  readConfig(name, { AIOS_HOME: join(dir, 'home'), AIOS_NATS_URL: nats.server.url, AIOS_TEMPORAL_ADDRESS: temporal.address, AIOS_HTTP_PORT: '0', AIOS_LOG_LEVEL: process.env['AIOS_LOG_LEVEL'] ?? 'silent', AIOS_NAME: name });
+const configOf = (dir: string, nats: TestServer, temporal: TemporalServer, name: string, more: Readonly<Record<string, string>> = {}): Config =>
+  readConfig(name, { AIOS_HOME: join(dir, 'home'), AIOS_NATS_URL: nats.server.url, AIOS_TEMPORAL_ADDRESS: temporal.address, AIOS_HTTP_PORT: '0', AIOS_LOG_LEVEL: process.env['AIOS_LOG_LEVEL'] ?? 'silent', AIOS_NAME: name, ...more });
 
 export function bundleOf(version: number): PolicyBundle {
   const policies: Record<string, CedarPolicyJson> = {};

@@ -113,7 +113,7 @@ function createSim(seed: number, random: SeededRandom, rules: Rules) {
       ledger, clock: { now: () => sim.now }, logger: silentLogger, metrics: silentMetrics, tracer: silentTracer,
       registry: { get: () => capability }, settled: () => undefined, leftFastLane: () => undefined, envelopeId: () => '',
       sealOf: (text: string) => `seal of ${text}`,
-      approvals: { provenOnly: input.requireVerified === true },
+      approvals: { provenOnly: input.requireVerified === true, canaries: { rateBp: 0, random, from: () => 'nowhere', open: async () => undefined } },
       decisionToken: (claim: { readonly by: string; readonly decision: string; readonly action: string; readonly said: string }, token: string) => token === tokenOf(claim),
       policies: { slice: async () => sliceFor(world().groups, world().denies) },
       budgets: { settle: async () => undefined, view: async () => ({ tenant: 'demo', capMicroUsd: 10, spentMicroUsd: world().broke ? 11 : 1, reservedMicroUsd: 0 }) },
