@@ -55,10 +55,10 @@ export interface Capability<I = unknown, O = unknown> extends CapabilityTraits {
   readonly card?: (seen: { readonly input: I; readonly output?: O | undefined }) => ApprovalWords;
   /** Turns the words a person wrote into an output; without it `{...output, text}` and `{text}` are tried against the schema. */
   readonly answered?: (seen: { readonly input: I; readonly output?: O | undefined; readonly text: string }) => O;
-}
-
   /** A made-up case that every careful approver refuses; without it approvers of this capability are never tested. */
   readonly knownBad?: () => { readonly input: I; readonly output: O; readonly effect?: ProposedEffect };
+}
+
 /** Words for an approval card; shown escaped and labelled. */
 export interface ApprovalWords {
   readonly question?: string;
@@ -74,10 +74,10 @@ export interface CapabilityOptions<I, O> {
   readonly actorKey?: (input: I) => string;
   readonly card?: Capability<I, O>['card'];
   readonly answered?: Capability<I, O>['answered'];
+  readonly knownBad?: Capability<I, O>['knownBad'];
   readonly dataClass?: DataClass;
   readonly sla?: SlaTier;
   readonly budget?: Partial<CapabilityBudget>;
-  readonly knownBad?: Capability<I, O>['knownBad'];
   readonly ladder?: readonly Rung[];
   readonly orchestration?: Orchestration;
   readonly delivery?: Delivery;
@@ -105,11 +105,11 @@ export function defineCapability<I, O>(name: string, options: CapabilityOptions<
     ...(options.actorKey === undefined ? {} : { actorKey: options.actorKey }),
     ...(options.card === undefined ? {} : { card: options.card }),
     ...(options.answered === undefined ? {} : { answered: options.answered }),
+    ...(options.knownBad === undefined ? {} : { knownBad: options.knownBad }),
     dataClass: options.dataClass ?? 'internal',
     sla: options.sla ?? 'interactive',
     budget: { latencyMsMax: 8_000, microUsdMax: 20_000, ...options.budget },
     ladder: options.ladder ?? (['model', 'human'] as const),
-    ...(options.knownBad === undefined ? {} : { knownBad: options.knownBad }),
     orchestration: options.orchestration ?? 'distributed',
     delivery: options.delivery ?? 'durable',
     uses: (options.uses ?? []).map(parseCapabilityId),
