@@ -22,7 +22,7 @@ const markers = (kept: Kept): number[] => kept.history.events.flatMap((event, i)
 
 describe('replay', () => {
   test('replay - the kept histories cover every lane and end', () => {
-    expect(names).toEqual(['approval-decided.json', 'approval-expired.json', 'cancelled.json', 'fast.json', 'group-with-leavers.json', 'ladder-to-a-person.json', 'leaver-approved.json', 'slow.json']);
+    expect(names).toEqual(['approval-decided.json', 'approval-expired.json', 'cancelled.json', 'fast.json', 'group-with-leavers.json', 'ladder-to-a-person.json', 'leaver-approved.json', 'slow.json', 'steps-came-back.json']);
   });
 
   for (const name of names) {
