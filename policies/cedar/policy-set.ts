@@ -26,13 +26,22 @@ export interface CompiledPolicy {
   readonly conditions: readonly Test[];
   /** Principal scope and all conditions in one. */
   readonly holds: Test;
+  /** What `holds` was compiled from. */
+  readonly body: unknown;
+}
+/** Policies of one effect that hold or not by the same words: asked once, whatever their number. */
+interface Alike {
+  readonly effect: CompiledPolicy['effect'];
+  readonly holds: Test;
+  /** Sorted by id. */
+  readonly policies: readonly CompiledPolicy[];
 }
 export interface CompiledPolicies {
   /** Sorted by id, so that whatever matches is sorted too. */
   readonly policies: readonly CompiledPolicy[];
   readonly scope: Scope;
   /** Policies whose action and resource scope match, by action and resource; filled as requests come, at most `INDEX_ENTRIES_MAX`. */
-  readonly index: Map<string, Map<string, readonly CompiledPolicy[]>>;
+  readonly index: Map<string, Map<string, readonly Alike[]>>;
 }
 const INDEX_ENTRIES_MAX = 512;
 
@@ -53,7 +62,7 @@ export function compilePolicy(id: string, policy: CedarPolicyJson, scope: Scope 
   try {
     const principal = scopeOf(policy.principal);
     const conditions = policy.conditions.map((clause) => conditionOf(clause, scope));
-    return { id, effect: effectOf(policy.effect), annotations: policy.annotations ?? {}, principal, action: scopeOf(policy.action), resource: scopeOf(policy.resource), conditions, holds: allOf(principal, conditions) };
+    return { id, effect: effectOf(policy.effect), annotations: policy.annotations ?? {}, principal, action: scopeOf(policy.action), resource: scopeOf(policy.resource), conditions, holds: allOf(principal, conditions), body: [policy.principal, policy.conditions] };
   } catch (thrown) {
     if (!isAiosError(thrown)) throw thrown;
     throw fail('AIOS_POLICY_INVALID', `Policy "${id}": ${thrown.message}`, { cause: thrown });
@@ -68,23 +77,31 @@ function allOf(principal: ScopeTest, conditions: readonly Test[]): Test {
 
 /** Evaluates every policy whose scope fits. Order of entities and context does not matter. */
 export function match(compiled: CompiledPolicies, env: Env): Matches {
-  const permits: CompiledPolicy[] = [];
-  const forbids: CompiledPolicy[] = [];
-  const erroring: string[] = [];
+  const permits: Alike[] = [];
+  const forbids: Alike[] = [];
+  const erroring: Alike[] = [];
   const found = candidates(compiled, env);
   // One `try` for a run of policies: a fault ends the run, is noted, and the next run starts behind it.
   for (let at = 0; at < found.length; at++) {
     try {
       for (; at < found.length; at++) {
-        const policy = found[at] as CompiledPolicy;
-        if (policy.holds(env)) (policy.effect === 'permit' ? permits : forbids).push(policy);
+        const alike = found[at] as Alike;
+        if (alike.holds(env)) (alike.effect === 'permit' ? permits : forbids).push(alike);
       }
     } catch (thrown) {
       if (!isFault(thrown)) throw thrown;
-      erroring.push((found[at] as CompiledPolicy).id);
+      erroring.push(found[at] as Alike);
     }
   }
-  return { permits, forbids, erroring };
+  return { permits: policiesOf(permits), forbids: policiesOf(forbids), erroring: policiesOf(erroring).map((policy) => policy.id) };
+}
+
+const NONE: readonly CompiledPolicy[] = [];
+
+/** Sorted by id again where several come together. */
+function policiesOf(groups: readonly Alike[]): readonly CompiledPolicy[] {
+  if (groups.length <= 1) return groups[0]?.policies ?? NONE;
+  return groups.flatMap((alike) => alike.policies).sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 export type PolicyStatus = 'satisfied' | 'unsatisfied' | 'error';
@@ -173,11 +190,11 @@ function fieldsOf(json: Readonly<Record<string, unknown>>): Readonly<Record<stri
 // ---- index
 
 /** The index is by exact action and resource; one of them having ancestors makes the answer depend on more, so it is computed. */
-function candidates(compiled: CompiledPolicies, env: Env): readonly CompiledPolicy[] {
+function candidates(compiled: CompiledPolicies, env: Env): readonly Alike[] {
   const known = compiled.index.get(env.action.key)?.get(env.resource.key);
   const plain = !hasAncestors(env.action, env.entities) && !hasAncestors(env.resource, env.entities);
   if (known !== undefined && plain) return known;
-  const found = compiled.policies.filter((policy) => inScope(policy, env));
+  const found = alikes(compiled.policies.filter((policy) => inScope(policy, env)));
   if (plain) remember(compiled, env, found);
   return found;
 }
@@ -185,7 +202,19 @@ function candidates(compiled: CompiledPolicies, env: Env): readonly CompiledPoli
 const hasAncestors = (uid: EntityValue, entities: EntityStore): boolean => (entities.find(uid)?.ancestors.size ?? 0) > 0;
 const inScope = (policy: CompiledPolicy, env: Env): boolean => policy.action.test(env.action, env.entities) && policy.resource.test(env.resource, env.entities);
 
-function remember(compiled: CompiledPolicies, env: Env, found: readonly CompiledPolicy[]): void {
+/** Large sets repeat themselves: the same condition under many ids, for many resources and people. */
+function alikes(policies: readonly CompiledPolicy[]): readonly Alike[] {
+  const groups = new Map<string, CompiledPolicy[]>();
+  for (const policy of policies) {
+    const words = `${policy.effect} ${JSON.stringify(policy.body)}`;
+    const group = groups.get(words);
+    if (group === undefined) groups.set(words, [policy]);
+    else group.push(policy);
+  }
+  return [...groups.values()].map((group) => ({ effect: (group[0] as CompiledPolicy).effect, holds: (group[0] as CompiledPolicy).holds, policies: group }));
+}
+
+function remember(compiled: CompiledPolicies, env: Env, found: readonly Alike[]): void {
   let byResource = compiled.index.get(env.action.key);
   if (byResource === undefined || byResource.size >= INDEX_ENTRIES_MAX) compiled.index.set(env.action.key, (byResource = new Map()));
   byResource.set(env.resource.key, found);

@@ -32,7 +32,11 @@ export function randomCase(random: Random): CedarCase {
   const entities = randomEntities(random);
   const policies: Record<string, CedarPolicyJson> = {};
   const count = 1 + upTo(random, 6);
-  for (let i = 0; i < count; i++) policies[`p${i}`] = randomPolicy(random);
+  // Some say the words of an earlier one again, under another id and perhaps with the other effect: what is alike is asked once.
+  for (let i = 0; i < count; i++) {
+    const earlier = policies[`p${Math.floor(random() * i)}`];
+    policies[`p${i}`] = earlier !== undefined && random() < 0.3 ? { ...earlier, effect: random() < 0.7 ? earlier.effect : 'permit' } : randomPolicy(random);
+  }
   return { policies, entities, requests: Array.from({ length: 3 }, () => randomRequest(random)) };
 }
 
