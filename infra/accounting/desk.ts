@@ -22,7 +22,7 @@ export interface BudgetDesk {
   /** The box is back: what it did not spend is free again. @throws AIOS_INPUT_INVALID when there is no such lease */
   giveBack(tenant: string, lease: string, spentMicroUsd: number, by: string): Promise<BudgetDetail>;
 }
-/** What a box takes along; see agents/budget/leased.ts. */
+/** What a box takes along; agents/budget/leased.ts spends it. */
 export interface BudgetLease { readonly v: 1; readonly tenant: string; readonly lease: string; readonly holder: string; readonly microUsd: number; readonly expiresAt: number }
 
 export interface DeskOptions {
