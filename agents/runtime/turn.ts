@@ -94,17 +94,19 @@ const replayed = (turn: Turn, done: DoneEntry): boolean => done.letter !== undef
 // ---- load
 
 /** The agent's record, loaded once per tenure. A new owner writes its fence before it serves, and sends what the last turn left unsent. */
-async function activate(host: TurnPorts, { cell, tenure }: Turn): Promise<TurnRecord> {
+async function activate(host: TurnPorts, turn: Turn): Promise<TurnRecord> {
+  const { cell, tenure } = turn;
   holdTenure(tenure);
-  if (cell.record === undefined || cell.fence !== tenure.fence) await load(host, cell, tenure);
+  if (cell.record === undefined || cell.fence !== tenure.fence) await load(host, turn);
   if (!cell.outboxSent) await sendOutbox(host, cell);
   return cell.record as TurnRecord;
 }
 
-async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> {
+async function load(host: TurnPorts, turn: Turn): Promise<void> {
+  const { cell, tenure } = turn;
   cell.record = undefined;
   cell.started = false;
-  const stored = await host.stateLog.read(stateOf(cell));
+  const [stored] = await Promise.all([host.stateLog.read(stateOf(cell)), verifyMeanwhile(host, turn)]);
   let record = stored === undefined ? EMPTY_RECORD : parseRecord(stored.data);
   let revision = stored?.revision ?? 0;
   if (tenure.fence !== undefined && stored !== undefined) {
@@ -119,6 +121,16 @@ async function load(host: TurnPorts, cell: Cell, tenure: Tenure): Promise<void> 
   cell.revision = revision;
   cell.fence = tenure.fence;
   cell.outboxSent = isSent(record);
+}
+
+/** Signatures are checked while the read is under way; what is found is remembered, and judged where it matters. */
+async function verifyMeanwhile(host: TurnPorts, { envelope }: Turn): Promise<void> {
+  await host.clock.sleep(0);
+  try {
+    host.mandates.verify(envelope.mandate);
+  } catch {
+    // Said again, and answered, by `authorise`.
+  }
 }
 
 const stateOf = ({ address }: Cell): string => subjects.state(address.tenant, address.kind, address.id);

@@ -29,6 +29,8 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   sleep: (ms, signal) => new Promise((resolve) => {
     if (signal?.aborted === true) return resolve();
+    // No time at all: after what is ready to be read and written now, which a timer would overshoot by a millisecond.
+    if (ms <= 0) return void setImmediate(resolve);
     const done = () => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', done);

@@ -2,11 +2,13 @@
 // Owns: the bare responder and the hand-written durable loop. Never measures. Others may assume: both answer when it says ready.
 
 import { jetstream } from '@nats-io/jetstream';
+import { shippedAgents } from '../../agents/index.ts';
 import { readConfig } from '../../infra/config.ts';
 import { ensureStream } from '../../infra/nats/topology.ts';
 import { connectPorts } from '../../infra/nats/index.ts';
 import { startAgentHost } from '../../infra/processes/agents.ts';
 import { createTelemetry } from '../../infra/telemetry/index.ts';
+import { governance, walker } from './actors-chain.part.ts';
 
 const config = readConfig('agents');
 const telemetry = createTelemetry(config);
@@ -21,16 +23,17 @@ const consumer = js.consumers.getConsumerFromInfo(await jsm.consumers.add('BENCH
 await consumer.consume({
   max_messages: 64, expires: 5_000,
   callback: (message) => {
-    const { reply, text } = message.json<{ reply: string; text: string }>();
+    const { reply, text, left = 0 } = message.json<{ reply: string; text: string; left?: number }>();
     const id = message.subject.split('.').at(-1) ?? '';
     void (async () => {
-      await jsm.direct.getMessage('BENCH', { last_by_subj: `bench.state.${id}` });
-      await js.publish(`bench.state.${id}`, JSON.stringify({ text }), { expect: { lastSubjectSequence: 0 } });
-      nc.publish(reply, JSON.stringify({ text }));
+      const last = await jsm.direct.getMessage('BENCH', { last_by_subj: `bench.state.${id}` });
+      await js.publish(`bench.state.${id}`, JSON.stringify({ text }), { expect: { lastSubjectSequence: last?.seq ?? 0 } });
+      if (left > 0) await js.publish(message.subject, JSON.stringify({ reply, text, left: left - 1 }));
+      else nc.publish(reply, JSON.stringify({ text }));
       message.ack();
     })();
   },
 });
-await startAgentHost(config, { telemetry, ports });
+await startAgentHost(config, { telemetry, ports, agents: [...shippedAgents, walker], intercept: await governance() });
 process.on('disconnect', () => process.exit(0));
 process.send?.('ready');

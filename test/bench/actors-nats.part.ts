@@ -19,6 +19,7 @@ import { connectPorts, type NatsPorts } from '../../infra/nats/index.ts';
 import { systemClock, systemRandom } from '../../infra/telemetry/index.ts';
 import { silentLogger, silentMetrics } from '../kit/silent.ts';
 import { envelopeFor } from '../servers/envelopes.ts';
+import { STEPS, walk, WALKED } from './actors-chain.part.ts';
 
 export interface NatsBench {
   /** One ask at a time, envelope to reply with the whole chain, over a bare `nc.request` of the same bytes. */
@@ -30,6 +31,10 @@ export interface NatsBench {
   readonly durableAskP50Ms: number;
   /** Over publish, compare-and-set and reply written by hand. */
   readonly durableAskRatio: number;
+  /** A task of five durable turns, each a message of the agent to itself: one step. */
+  readonly stepMs: number;
+  /** Over a message, a compare-and-set and the next message written by hand. */
+  readonly stepRatio: number;
   /** Kill -9 of a host to the answer of another for the slowest of sixteen agents, half of them the victim's; median of three. */
   readonly takeoverMs: number;
 }
@@ -39,6 +44,7 @@ const SEQUENTIAL = 200;
 const IN_FLIGHT = 64;
 const BURST = 2_000;
 const DURABLE = 100;
+const WALKS = 20;
 const TEXT = 'x'.repeat(600);
 const demo = parseId('tenant', 'demo');
 const askSubject = subjects.capability(demo, parseCapabilityId('echo.ask'));
@@ -63,8 +69,9 @@ async function measureIn(dir: string): Promise<NatsBench> {
   await sleep(2_500);
   const core = await coreAsks(world);
   const durable = await durableAsks(world);
+  const steps = await walks(world);
   const takeoverMs = await takeover(world, host);
-  return { ...core, ...durable, takeoverMs };
+  return { ...core, ...durable, ...steps, takeoverMs };
 }
 
 async function startHost(world: World, name: string): Promise<ChildProcess> {
@@ -125,6 +132,41 @@ async function tell(ports: NatsPorts, envelope: Envelope, timeoutMs: number): Pr
   const subject = subjects.mailbox(demo, parseId('agent-kind', 'echo'), parseId('agent-id', envelope.actor));
   await ports.mailboxes.publish(subject, toBytes(envelope), { messageId: envelope.id });
   if ((await waiting)?.status !== 'done') throw new Error(`no outcome for ${envelope.task}`);
+}
+
+// ---- five durable turns
+
+async function walks({ ports, mandates }: World): Promise<Pick<NatsBench, 'stepMs' | 'stepRatio'>> {
+  const { nc } = ports.link;
+  let serial = 0;
+  const ended = new Map<string, () => void>();
+  const heard = (name: string): Promise<void> => new Promise((resolve) => ended.set(name, resolve));
+  const topic = nc.subscribe(subjects.topic(demo, WALKED), { callback: (_error, message) => {
+    const { task } = message.json<{ task: string }>();
+    ended.get(task)?.();
+    ended.delete(task);
+  } });
+  const governed = async (): Promise<void> => {
+    const task = `t-walk-${serial++}`;
+    const envelope = envelopeFor(mandates, { capability: walk.id, task, input: { text: TEXT } });
+    const end = heard(task);
+    await ports.mailboxes.publish(subjects.mailbox(demo, parseId('agent-kind', 'walker'), parseId('agent-id', task)), toBytes(envelope), { messageId: envelope.id });
+    await end;
+  };
+  const byHand = async (): Promise<void> => {
+    const reply = `bench.reply.walk${serial}`;
+    const answered = new Promise<void>((resolve) => void nc.subscribe(reply, { max: 1, callback: () => resolve() }));
+    await ports.link.store(`bench.work.walk${serial++}`, toBytes({ text: TEXT, reply, left: STEPS - 1 }), {});
+    await answered;
+  };
+  for (const warm of [byHand, governed]) for (let i = 0; i < 10; i++) await warm();
+  const times = { hand: [] as number[], governed: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    times.hand.push(...(await sequential(WALKS, byHand)));
+    times.governed.push(...(await sequential(WALKS, governed)));
+  }
+  topic.unsubscribe();
+  return { stepMs: round2(median(times.governed) / STEPS), stepRatio: round2(median(times.governed) / median(times.hand)) };
 }
 
 // ---- takeover
