@@ -12,13 +12,14 @@ import { registerBudget } from './budget.ts';
 import { registerDeadLetters } from './dead-letters.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerHosts } from './hosts.ts';
+import { registerKeys } from './keys.ts';
 import { registerLineage } from './lineage.ts';
 import { registerPolicy } from './policy.ts';
 import { EXIT, report } from './shared.ts';
 import { registerTasks } from './tasks.ts';
 import { registerUp } from './up.ts';
 
-const COMMANDS = [registerUp, registerTasks, registerApprovals, registerBuilds, registerLineage, registerAudit, registerDoctor, registerPolicy, registerAgents, registerDeadLetters, registerHosts, registerBudget];
+const COMMANDS = [registerUp, registerTasks, registerApprovals, registerBuilds, registerLineage, registerAudit, registerDoctor, registerKeys, registerPolicy, registerAgents, registerDeadLetters, registerHosts, registerBudget];
 
 export function createProgram(): Command {
   const program = new Command('aios')
