@@ -113,7 +113,7 @@ function createRun(seed: number, options: SimOptions): Run {
   }
 
   function submit(n: number): void {
-    const job: Job = { n, counter: COUNTERS[random.int(COUNTERS.length)] as string, poison: random.chance(0.05), tells: random.chance(0.5), helps: random.chance(0.2), timer: random.chance(0.2), workMs: random.chance(0.3) ? random.between(0, 3_000) : 0 };
+    const job: Job = { n, counter: COUNTERS[random.int(COUNTERS.length)] as string, poison: random.chance(0.05), tells: random.chance(0.5), publishes: random.chance(0.4), helps: random.chance(0.2), timer: random.chance(0.2), workMs: random.chance(0.3) ? random.between(0, 3_000) : 0 };
     const envelope = kit.envelope(addJob, job, { actor: job.counter, deadline: clock.now() + CALM_MS_MAX * 2, grant: { expiresAt: clock.now() + CALM_MS_MAX * 4 } });
     const submission: Submission = { job, envelope, accepted: false, open: true };
     submissions.push(submission);
@@ -201,6 +201,7 @@ function judgeOne(kit: Kit, { job, envelope, accepted }: Submission, effects: Re
   }
   if (!effects.has(`add-${job.n}`)) lost.push(`add-${job.n}`);
   if (job.tells && !has(`told-${job.n}`)) lost.push(`told-${job.n}`);
+  if (job.publishes && !has(`noted-${job.n}`)) lost.push(`noted-${job.n}`);
   if (job.timer && !has(`rang-${job.n}`)) lost.push(`rang-${job.n}`);
   if (job.helps && !effects.has(`helped-${job.n}`)) lost.push(`helped-${job.n}`);
 }
@@ -219,5 +220,5 @@ function effectsOf(kit: Kit): ReadonlyMap<string, number> {
 /** The effect a dead-lettered event would have had. */
 function eventOf(letter: DeadLetter): string {
   const { capability, input } = JSON.parse(atob(letter.data)) as { capability: string; input: { n: number } };
-  return `${capability === 'sim.added' ? 'told' : capability === 'sim.rang' ? 'rang' : 'add'}-${input.n}`;
+  return `${capability === 'sim.added' ? 'told' : capability === 'sim.noted' ? 'noted' : capability === 'sim.rang' ? 'rang' : 'add'}-${input.n}`;
 }

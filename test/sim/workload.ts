@@ -10,7 +10,7 @@ import { defineCapability } from '../../contracts/capability.ts';
 import { fail } from '../../contracts/errors.ts';
 import type { SeededRandom } from '../kit/index.ts';
 
-const job = z.strictObject({ n: z.number(), counter: z.string(), poison: z.boolean(), tells: z.boolean(), helps: z.boolean(), timer: z.boolean(), workMs: z.number() });
+const job = z.strictObject({ n: z.number(), counter: z.string(), poison: z.boolean(), tells: z.boolean(), publishes: z.boolean(), helps: z.boolean(), timer: z.boolean(), workMs: z.number() });
 export type Job = z.infer<typeof job>;
 
 const seen = z.strictObject({ seen: z.array(z.string()) });
@@ -18,8 +18,9 @@ const nothing = (): z.infer<typeof seen> => ({ seen: [] });
 
 export const addJob = defineCapability('sim.add', { input: job, output: z.strictObject({ count: z.number() }), actorKey: ({ counter }) => counter, uses: ['sim.help'] });
 export const helpJob = defineCapability('sim.help', { input: z.strictObject({ n: z.number(), counter: z.string() }), output: z.strictObject({ ok: z.boolean() }), actorKey: ({ counter }) => counter });
-const added = defineEvent('sim.added', z.strictObject({ n: z.number() }));
-const rang = defineEvent('sim.rang', z.strictObject({ n: z.number() }));
+const added = defineEvent('sim.added', z.strictObject({ n: z.number() }), { published: false });
+const noted = defineEvent('sim.noted', z.strictObject({ n: z.number(), counter: z.string() }));
+const rang = defineEvent('sim.rang', z.strictObject({ n: z.number() }), { published: false });
 
 export const COUNTERS = ['c0', 'c1'] as const;
 export const PARTITIONS_USED: readonly number[] = [...new Set(COUNTERS.flatMap((id) => ['counter', 'listener', 'helper'].map((kind) => partitionOf(kind, id))))];
@@ -39,6 +40,7 @@ export function agentsOf(random: SeededRandom, sleep: (ms: number) => Promise<vo
       if (input.helps) await ctx.delegate(helpJob, { n: input.n, counter: input.counter }, { timeoutMs: 4_000 });
       ctx.state.seen.push(`add-${input.n}`);
       if (input.tells) ctx.tell({ kind: 'listener', id: input.counter }, added, { n: input.n });
+      if (input.publishes) ctx.publish(noted, { n: input.n, counter: input.counter });
       if (input.timer) ctx.timer(`ring-${input.n}`, 1_000, rang, { n: input.n });
       return { count: ctx.state.seen.length };
     })
@@ -46,7 +48,10 @@ export function agentsOf(random: SeededRandom, sleep: (ms: number) => Promise<vo
   const listener = defineAgent('listener', { state: seen, initial: nothing, supervise: { restartsMax: 1_000, faultsMax: 5 } }).on(added, async ({ n }, ctx) => {
     await trouble(0);
     ctx.state.seen.push(`told-${n}`);
-  });
+  }).on(noted, async ({ n }, ctx) => {
+    await trouble(0);
+    ctx.state.seen.push(`noted-${n}`);
+  }, { actorKey: ({ counter: id }) => id });
   const helper = defineAgent('helper', { state: seen, initial: nothing, supervise: { restartsMax: 1_000, faultsMax: 5 } }).handle(helpJob, async ({ n }, ctx) => {
     await trouble(0);
     ctx.state.seen.push(`helped-${n}`);
