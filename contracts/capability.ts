@@ -49,6 +49,8 @@ export interface Capability<I = unknown, O = unknown> extends CapabilityTraits {
   readonly facts: (seen: { readonly input: I; readonly output: O; readonly effect?: ProposedEffect | undefined }) => Facts;
   /** One line for the person who looks at the task; must hold no personal data. */
   readonly summary: (input: I) => string;
+  /** Whoever serves it has nothing to delegate: it is shown the mandate for each call, with a proof by its last key, and never given the key. */
+  readonly presented?: boolean;
   /** The agent instance that handles this input: the task itself unless state is shared between tasks. */
   readonly actorKey?: (input: I) => string;
   /** What an approver is shown; without it fields named question, text and citations are looked for. */
@@ -71,6 +73,7 @@ export interface CapabilityOptions<I, O> {
   readonly output: z.ZodType<O>;
   readonly facts?: Capability<I, O>['facts'];
   readonly summary?: Capability<I, O>['summary'];
+  readonly presented?: boolean;
   readonly actorKey?: (input: I) => string;
   readonly card?: Capability<I, O>['card'];
   readonly answered?: Capability<I, O>['answered'];
@@ -102,6 +105,7 @@ export function defineCapability<I, O>(name: string, options: CapabilityOptions<
     output: options.output,
     facts: options.facts ?? (() => ({})),
     summary: options.summary ?? (() => id),
+    ...(options.presented === undefined ? {} : { presented: options.presented }),
     ...(options.actorKey === undefined ? {} : { actorKey: options.actorKey }),
     ...(options.card === undefined ? {} : { card: options.card }),
     ...(options.answered === undefined ? {} : { answered: options.answered }),

@@ -50,6 +50,13 @@ export interface MandateBlock {
 /** Wire form: compact JWS blocks joined with `~`, root first. */
 export type MandateToken = string;
 
+/** One call that a mandate is shown for, to one audience: the proof holds for exactly this. */
+export interface PresentedCall {
+  readonly audience: string;
+  /** Everything the call asks, in one canonical text. */
+  readonly content: string;
+}
+
 export interface VerifiedMandate {
   readonly digest: Digest;
   /** The meet of all blocks. */

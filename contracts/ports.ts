@@ -7,7 +7,7 @@ import type { BudgetChange, BudgetDetail } from './budget.ts';
 import type { PolicySlice, SignedBundle } from './bundle.ts';
 import type { Capability, SlaTier } from './capability.ts';
 import type { LedgerEntry, LedgerRecord, SignedHead } from './record.ts';
-import type { Grant, MandateToken, VerifiedMandate } from './mandate.ts';
+import type { Grant, MandateToken, PresentedCall, VerifiedMandate } from './mandate.ts';
 import type { ErrorCode } from './errors.ts';
 import type { Envelope, Outcome, ProposedEffect, Trace } from './message.ts';
 import type { ModelReceipt, RetrievalReceipt } from './receipt.ts';
@@ -214,6 +214,10 @@ export interface Mandates {
   attenuate(token: MandateToken, caveat: Partial<Grant>): MandateToken;
   /** Cached by digest until expiry. @throws AIOS_MANDATE_INVALID */
   verify(token: MandateToken): VerifiedMandate;
+  /** The same mandate shown for one call: proven by its last key, useless for any other call. @throws AIOS_MANDATE_EXCEEDED for a sealed one */
+  present(token: MandateToken, call: PresentedCall): MandateToken;
+  /** @throws AIOS_MANDATE_INVALID for one that is not proven for this very call, or was proven too long ago */
+  verifyPresented(token: MandateToken, call: PresentedCall): VerifiedMandate;
 }
 
 export interface ReserveRequest {

@@ -1,18 +1,19 @@
 // Mandates as algebra: reading a chain of blocks, holding each block to the one before, and what remains when all are met.
 // Owns: the wire form, the narrowing rules per caveat, the chain of keys, time and revocation. Signatures come in as functions.
-// The wire form is root~block~…~end. The end is `k.<secret>` (the last key itself: may be delegated further) or `s.<signature>`
-// (sealed by the last key: may be presented only). Without it a holder could cut blocks off and be left with more.
+// The wire form is root~block~…~end. The end is `k.<secret>` (the last key itself: may be delegated further), `s.<signature>` (sealed
+// by the last key) or `p.<time>.<signature>` (shown for one call, which the last key signed). Without it blocks could be cut off.
 // Never repairs or ignores: a widening, forged, misplaced or unreadable block makes the whole mandate invalid.
 // Others may assume: `meet` of a valid chain is never wider than any of its blocks, and what a mandate does not name it does not grant.
 
 import { z } from 'zod';
-import { digestOfText } from '../contracts/canonical.ts';
+import { canonicalJson, digestOfText } from '../contracts/canonical.ts';
 import type { DataClass } from '../contracts/capability.ts';
 import { covers } from '../contracts/capability.ts';
 import type { AiosError } from '../contracts/errors.ts';
 import { fail, hasCode } from '../contracts/errors.ts';
 import type { Digest } from '../contracts/ids.ts';
-import type { Grant, MandateBlock, MandateToken, VerifiedMandate } from '../contracts/mandate.ts';
+import type { Grant, MandateBlock, MandateToken, PresentedCall, VerifiedMandate } from '../contracts/mandate.ts';
+import type { Envelope } from '../contracts/message.ts';
 import { grantSchema } from '../contracts/mandate.ts';
 import { decodeText, parseJson, parseValue } from '../contracts/parse.ts';
 import type { SignatureVerifier } from '../contracts/ports.ts';
@@ -45,8 +46,8 @@ export interface MandateLink {
   readonly block: MandateBlock;
 }
 
-/** How a token ends: with the last block's private key, or with its signature over all blocks. */
-export type MandateEnd = { readonly kind: 'secret' | 'seal'; readonly value: string };
+/** How a token ends: with the last block's private key, with its signature over all blocks, or with one over blocks and a call. */
+export type MandateEnd = { readonly kind: 'secret' | 'seal'; readonly value: string } | { readonly kind: 'proof'; readonly value: string; readonly at: number };
 
 /** Verifies under a raw Ed25519 public key, base64url. */
 export type RawKeyVerifier = (publicKey: string, bytes: Uint8Array, signature: string) => boolean;
@@ -64,16 +65,24 @@ export interface ChainVerifiers {
 
 /** Everything but time and revocation. The digest names the blocks, not the end, so it may be recorded. @throws AIOS_MANDATE_INVALID */
 export function verifyChain(token: MandateToken, verifiers: ChainVerifiers): VerifiedMandate {
-  const { links, end, blocksText } = parseMandate(token);
+  const { blocksText, end } = splitEnd(token);
+  if (end.kind === 'proof') throw invalid('the end proves one call and nothing else');
+  const { verified, last } = openBlocks(blocksText, verifiers);
+  const held = end.kind === 'secret' ? holdsSecret(last, end.value, verifiers.publicOf, verifiers.digest ?? digestOfText) : verifiers.raw(verified.holder, sealedBytes(verified.digest), end.value);
+  if (!held) throw invalid('the end does not belong to the last block');
+  return verified;
+}
+
+/** The blocks alone, which anybody may have seen: whoever calls this must see a proof by `holder` as well. @throws AIOS_MANDATE_INVALID */
+export const verifyBlocks = (blocksText: string, verifiers: ChainVerifiers): VerifiedMandate => openBlocks(blocksText, verifiers).verified;
+
+function openBlocks(blocksText: string, verifiers: ChainVerifiers): { readonly verified: VerifiedMandate; readonly last: MandateBlock } {
   const digest = verifiers.digest ?? digestOfText;
+  const links = parseBlocks(blocksText);
   links.forEach((link, i) => verifyLink(link, links[i - 1], verifiers, digest));
   const blocks = links.map(({ block }) => block);
   const last = blocks[blocks.length - 1] as MandateBlock;
-  const holder = last.next;
-  const blocksDigest = digest(blocksText);
-  const held = end.kind === 'secret' ? holdsSecret(last, end.value, verifiers.publicOf, digest) : verifiers.raw(holder, sealedBytes(blocksDigest), end.value);
-  if (!held) throw invalid('the end does not belong to the last block');
-  return { digest: blocksDigest, grant: meet(blocks), root: meet(blocks.slice(0, 1)), blockIds: blocks.map(({ id }) => id), holder, depth: blocks.length - 1 };
+  return { last, verified: { digest: digest(blocksText), grant: meet(blocks), root: meet(blocks.slice(0, 1)), blockIds: blocks.map(({ id }) => id), holder: last.next, depth: blocks.length - 1 } };
 }
 
 /**
@@ -95,18 +104,26 @@ export interface ParsedMandate {
 
 /** @throws AIOS_MANDATE_INVALID */
 export function parseMandate(token: MandateToken): ParsedMandate {
-  if (token.length > MANDATE_CHARS_MAX) throw invalid('it is too long');
   const { blocksText, end } = splitEnd(token);
+  return { links: parseBlocks(blocksText), end, blocksText };
+}
+
+function parseBlocks(blocksText: string): readonly MandateLink[] {
+  if (blocksText.length > MANDATE_CHARS_MAX) throw invalid('it is too long');
   const parts = blocksText.split('~');
   if (parts.length > BLOCKS_MAX) throw invalid('it has too many blocks');
-  return { links: parts.map(parseLink), end, blocksText };
+  return parts.map(parseLink);
 }
 
 const END = /^([ks])\.([A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{86})$/;
+const PROOF = /^p\.([0-9]{13})\.([A-Za-z0-9_-]{86})$/;
 
 /** @throws AIOS_MANDATE_INVALID for a token without an end */
 export function splitEnd(token: MandateToken): { readonly blocksText: string; readonly end: MandateEnd } {
+  if (token.length > MANDATE_CHARS_MAX) throw invalid('it is too long');
   const cut = token.lastIndexOf('~');
+  const [, at, proof] = PROOF.exec(token.slice(cut + 1)) ?? [];
+  if (cut > 0 && at !== undefined && proof !== undefined) return { blocksText: token.slice(0, cut), end: { kind: 'proof', value: proof, at: Number(at) } };
   const [, kind, value] = END.exec(token.slice(cut + 1)) ?? [];
   if (cut < 0 || value === undefined || (kind === 'k') !== (value.length === 43)) throw invalid('the end is missing');
   return { blocksText: token.slice(0, cut), end: { kind: kind === 'k' ? 'secret' : 'seal', value } };
@@ -114,6 +131,26 @@ export function splitEnd(token: MandateToken): { readonly blocksText: string; re
 
 /** The digest `verify` would give, for who just minted or holds the mandate and needs only its name: no signature is checked. @throws AIOS_MANDATE_INVALID */
 export const mandateDigest = (token: MandateToken): Digest => digestOfText(splitEnd(token).blocksText);
+
+/** How long a proof for one call is believed, and how far its clock may be ahead. */
+export const PRESENTED_MS_MAX = 30_000;
+
+/** True for a token that was shown for one call. */
+export const isPresented = (token: MandateToken): boolean => token.startsWith('p.', token.lastIndexOf('~') + 1);
+
+/** What a call is, for the proof: who is asked for what, and everything that is asked. The mandate and the trace are left out. */
+export function presentedCall({ id, tenant, task, capability, actor, principal, rung, deadline, depth, input }: Omit<Envelope, 'mandate'>): PresentedCall {
+  return { audience: `${tenant}/${capability}`, content: canonicalJson({ id, task, actor, principal, rung, deadline, depth, input }) };
+}
+
+/** What the last key signs to show a chain for one call. */
+export const presentedBytes = (blocksDigest: Digest, audience: string, at: number, content: Digest): Uint8Array => ascii(`aios-present\n${blocksDigest}\n${audience}\n${at}\n${content}`);
+
+/** @throws AIOS_MANDATE_INVALID for a proof from another time */
+export function checkPresentedAt(at: number, now: number, skewMs = SKEW_MS_DEFAULT): void {
+  if (at > now + skewMs) throw invalid('the proof is from a time that has not come');
+  if (at < now - PRESENTED_MS_MAX) throw invalid('the proof is too old');
+}
 
 /** What the last key signs to seal a chain. */
 export const sealedBytes = (blocksDigest: Digest): Uint8Array => ascii(`aios-seal\n${blocksDigest}`);

@@ -19,7 +19,7 @@ const space = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 const texts = z.array(z.string().min(1).max(MODEL_TEXT_CHARS_MAX)).min(1).max(MODEL_TEXTS_MAX);
 const scalar = z.union([z.string().max(512), z.number(), z.boolean()]);
 
-const ephemeral = <I, O>(options: CapabilityOptions<I, O>): CapabilityOptions<I, O> => ({ dataClass: 'public', delivery: 'ephemeral', ladder: ['model', 'human'], orchestration: 'distributed', budget: { latencyMsMax: 8_000, microUsdMax: 20_000 }, ...options });
+const ephemeral = <I, O>(options: CapabilityOptions<I, O>): CapabilityOptions<I, O> => ({ dataClass: 'public', delivery: 'ephemeral', presented: true, ladder: ['model', 'human'], orchestration: 'distributed', budget: { latencyMsMax: 8_000, microUsdMax: 20_000 }, ...options });
 
 /** `vectors`: all rows as one text, see `encodeVectors` and `decodeVectors` in contracts/model. */
 export const textEmbed = defineCapability('text.embed', ephemeral({

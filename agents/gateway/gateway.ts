@@ -1,5 +1,5 @@
 // The gateway: the only way from an agent to models, retrieval and records, with every check in one fixed order.
-// Owns: the order (envelope, tenant, deadline, mandate, input, calls, policy, cache, class and money, call, receipts),
+// Owns: the order (envelope, tenant, deadline, mandate with its proof, replay, input, calls, policy, cache, class and money, call, receipts),
 // bounded concurrency and the reply. Never branches on a capability: handlers are looked up, members declare traits.
 // Others may assume: whatever arrives gets exactly one reply with an error of the table or a metered answer.
 
@@ -22,6 +22,7 @@ import { cacheKey, createExactCache } from './exact-cache.ts';
 import type { GatewayCall, GatewayHandler, Served } from './handlers/handler.ts';
 import type { Meter } from './meter.ts';
 import { createMeter } from './meter.ts';
+import { createProofs, type Proofs } from './proofs.ts';
 import type { Slices } from './slices.ts';
 
 export const QUEUE_GROUP = 'gateway';
@@ -54,7 +55,7 @@ export interface Gateway extends AsyncDisposable {
 
 export function createGateway(ports: GatewayPorts, options: GatewayOptions): Gateway {
   const served = new Map(options.handlers.map((handler) => [handler.capability.id as string, handler]));
-  const state: GatewayState = { served, meter: createMeter(ports.clock, ports.slices), cache: createExactCache(ports.clock) };
+  const state: GatewayState = { served, meter: createMeter(ports.clock, ports.slices), cache: createExactCache(ports.clock), proofs: createProofs(ports.clock) };
   const open: AsyncDisposable[] = [];
   let inFlight = 0;
   const answer = async (subject: string, data: Uint8Array): Promise<Reply> => {
@@ -82,6 +83,7 @@ export function createGateway(ports: GatewayPorts, options: GatewayOptions): Gat
 interface GatewayState {
   readonly served: ReadonlyMap<string, GatewayHandler>;
   readonly meter: Meter;
+  readonly proofs: Proofs;
   readonly cache: ExactCache<Served<unknown>>;
 }
 
@@ -123,7 +125,8 @@ function parseEnvelope(subject: string, data: Uint8Array): Envelope {
 
 async function serve(ports: GatewayPorts, state: GatewayState, handler: GatewayHandler, envelope: Envelope): Promise<Reply> {
   if (envelope.deadline <= ports.clock.now()) throw fail('AIOS_DEADLINE_EXCEEDED', 'It had passed before the call arrived.');
-  const mandate = authorise(ports.mandates, envelope, handler.capability);
+  const mandate = authorise(ports.mandates, envelope, handler.capability, 'presented');
+  state.proofs.use(envelope.mandate);
   checkPrincipal(mandate, envelope);
   const input = parseValue(handler.capability.input, envelope.input);
   await state.meter.countCall(mandate);

@@ -11,14 +11,14 @@ import type { VerifiedMandate } from '../../contracts/mandate.ts';
 import type { Envelope } from '../../contracts/message.ts';
 import type { Mandates } from '../../contracts/ports.ts';
 import type { Principal } from '../../contracts/verdict.ts';
-import { matches, requireCover } from '../../policies/mandate.ts';
+import { isPresented, matches, presentedCall, requireCover } from '../../policies/mandate.ts';
 
 /** `*` grants every name, `support.*` every name below. */
 export const grantsName: (granted: readonly string[], name: string) => boolean = matches;
 
-/** Traits absent: an event, which needs a valid mandate of this tenant and task but no capability. @throws AIOS_MANDATE_INVALID, AIOS_TENANT_MISMATCH, AIOS_MANDATE_EXCEEDED */
-export function authorise(mandates: Mandates, envelope: Envelope, traits: CapabilityTraits | undefined): VerifiedMandate {
-  const mandate = mandates.verify(envelope.mandate);
+/** `presented`: only with a proof for this very call. Traits absent: an event, which needs a valid mandate of this tenant and task but no capability. @throws AIOS_MANDATE_INVALID, AIOS_TENANT_MISMATCH, AIOS_MANDATE_EXCEEDED */
+export function authorise(mandates: Mandates, envelope: Envelope, traits: CapabilityTraits | undefined, shown: 'either' | 'presented' = 'either'): VerifiedMandate {
+  const mandate = shown === 'presented' || isPresented(envelope.mandate) ? mandates.verifyPresented(envelope.mandate, presentedCall(envelope)) : mandates.verify(envelope.mandate);
   const { grant } = mandate;
   if (envelope.principal.tenant !== envelope.tenant) throw fail('AIOS_TENANT_MISMATCH');
   if (envelope.depth > grant.depthMax) throw fail('AIOS_MANDATE_EXCEEDED', `depth ${envelope.depth}, at most ${grant.depthMax}.`);

@@ -16,6 +16,7 @@ import type { Bus, CapabilityRegistry, Clock, Logger, Mailboxes, Mandates, Outco
 import type { Receipt } from '../../contracts/receipt.ts';
 import type { WalkPoint } from '../../contracts/task.ts';
 import { agentDown as AGENT_DOWN } from '../define.ts';
+import { presentedCall } from '../../policies/mandate.ts';
 import { grantsName } from './authority.ts';
 import type { Call, Chain } from './chain.ts';
 import { childId } from './child-id.ts';
@@ -127,12 +128,13 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
     gathered.receipts.push(...receipts.slice(0, RECEIPTS_MAX - gathered.receipts.length));
     gathered.costMicroUsd += costMicroUsd;
   }
-  async function send(name: CapabilityId, input: unknown, actor: string, hopOptions: { mandate: string; depth: number; timeoutMs?: number | undefined; durable: boolean }): Promise<Reply> {
+  async function send(name: CapabilityId, input: unknown, actor: string, hopOptions: { mandate: string; depth: number; timeoutMs?: number | undefined; durable: boolean; presented?: boolean | undefined }): Promise<Reply> {
     charge();
     const until = Math.min(deadline, ports.clock.now() + (hopOptions.timeoutMs ?? Number.POSITIVE_INFINITY));
     const left = until - ports.clock.now();
     if (left <= 0) throw fail('AIOS_DEADLINE_EXCEEDED');
-    const asked = hop(name, actor, input, until, hopOptions.mandate, hopOptions.depth, hopOptions.durable ? durableId(name, input) : undefined);
+    const handed = hop(name, actor, input, until, hopOptions.mandate, hopOptions.depth, hopOptions.durable ? durableId(name, input) : undefined);
+    const asked = hopOptions.presented === true ? { ...handed, mandate: ports.mandates.present(handed.mandate, presentedCall(handed)) } : handed;
     const work = hopOptions.durable ? () => askDurable(ports, asked, left, signal()) : () => askEphemeral(ports, asked, left, signal());
     const reply = (await ports.chain({ kind: 'ask', agent: call.agent, envelope: asked, mandate: call.mandate, trace: call.trace }, work)) as Reply;
     if (!closed) collect(reply.receipts, reply.costMicroUsd);
@@ -141,7 +143,7 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
   }
   async function ask<I, O>(capability: Capability<I, O>, input: I, hopOptions: { mandate: string; depth: number; timeoutMs?: number | undefined }): Promise<O> {
     const actor = capability.actorKey?.(input) ?? envelope.task;
-    const reply = await send(capability.id, input, actor, { ...hopOptions, durable: capability.delivery === 'durable' && ports.registry.kindOf(capability.id) !== undefined });
+    const reply = await send(capability.id, input, actor, { ...hopOptions, durable: capability.delivery === 'durable' && ports.registry.kindOf(capability.id) !== undefined, presented: capability.presented });
     return parseValue(capability.output, (reply as { output?: unknown }).output);
   }
   /** An event on its way out with this turn. */
@@ -189,7 +191,7 @@ export function openContext(ports: ContextPorts, options: ContextOptions): OpenC
     },
     async search(space, query, asked = {}) {
       const input = { space, query, limit: asked.limit ?? 6, ...(asked.lexicalOnly === undefined ? {} : { lexicalOnly: asked.lexicalOnly }) };
-      return searchAnswer(await send(SEARCH, input, envelope.task, { mandate: envelope.mandate, depth: envelope.depth, durable: false }));
+      return searchAnswer(await send(SEARCH, input, envelope.task, { mandate: envelope.mandate, depth: envelope.depth, durable: false, presented: true }));
     },
     propose(effect) {
       open();

@@ -12,6 +12,7 @@ import type { Envelope } from '../../contracts/message.ts';
 import { replySchema } from '../../contracts/message.ts';
 import { parseBytes, parseValue, toBytes } from '../../contracts/parse.ts';
 import type { Bus, Clock, IndexManifest, IndexProgress, Mandates, Random } from '../../contracts/ports.ts';
+import { presentedCall } from '../../policies/mandate.ts';
 import { gatewayCapabilities, spaceIndex } from '../../agents/gateway/capabilities.ts';
 import type { Skipped } from './load.ts';
 
@@ -26,7 +27,7 @@ export interface IndexSpaceRequest {
 export interface IndexSpacePorts {
   readonly bus: Bus;
   /** With the brain's signer: a mandate is minted for this space. */
-  readonly mandates: Pick<Mandates, 'mint'>;
+  readonly mandates: Pick<Mandates, 'mint' | 'present'>;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -77,7 +78,7 @@ function asker(ports: IndexSpacePorts, { tenant, space, path }: IndexSpaceReques
       principal: { id: 'indexer', type: 'service', tenant, roles: ['operator'] },
       rung: 'model', deadline: Math.min(until, clock.now() + ASK_MS_MAX), mandate, depth: 0, input: { space, path, waitMs: WAIT_MS },
     };
-    const answer = await bus.request(subject, toBytes(envelope), { timeoutMs: ASK_MS_MAX });
+    const answer = await bus.request(subject, toBytes({ ...envelope, mandate: ports.mandates.present(mandate, presentedCall(envelope)) }), { timeoutMs: ASK_MS_MAX });
     const reply = parseBytes(replySchema, answer.data);
     if (reply.status === 'failed') throw fromErrorBody(reply.error.retryAfterMs === undefined ? { code: reply.error.code, message: reply.error.message } : { ...reply.error, retryAfterMs: reply.error.retryAfterMs });
     return parseValue(spaceIndex.output, reply.output);

@@ -13,7 +13,7 @@ import { grantSchema } from '../../contracts/mandate.ts';
 import { parseValue } from '../../contracts/parse.ts';
 import type { Clock, Mandates, Random, Signer } from '../../contracts/ports.ts';
 import type { Heir, RawKeyVerifier, Revocations } from '../../policies/mandate.ts';
-import { MANDATE_CHARS_MAX, SKEW_MS_DEFAULT, ascii, checkRevoked, checkTime, createRevocations, holdText, nextBlock, rootBlock, sealedBytes, signingInput, splitEnd, verifyChain } from '../../policies/mandate.ts';
+import { MANDATE_CHARS_MAX, SKEW_MS_DEFAULT, ascii, checkPresentedAt, checkRevoked, checkTime, createRevocations, holdText, nextBlock, presentedBytes, rootBlock, sealedBytes, signingInput, splitEnd, verifyBlocks, verifyChain } from '../../policies/mandate.ts';
 import type { Keyring, Keys } from './keys.ts';
 import { importSecretKey, newRawPair, publicKeyOf } from './keys.ts';
 import { createRawVerifier, createSigner, createVerifier } from './signer.ts';
@@ -44,7 +44,10 @@ export function createMandates(options: MandatesOptions): HeldMandates {
   const { signer, keyring, clock, random, skewMs = SKEW_MS_DEFAULT } = options;
   const root = createVerifier(keyring);
   const verifiers = { root: { verify: remembering(root.verify) }, raw: remembering(createRawVerifier()), publicOf, digest: digestOf };
-  const verify = createCache((token) => verifyChain(token, verifiers), { clock, revocations: options.revocations ?? createRevocations(), skewMs });
+  const caching = { clock, revocations: options.revocations ?? createRevocations(), skewMs };
+  const verify = createCache((token) => verifyChain(token, verifiers), caching);
+  const verifyShown = createCache((blocksText) => verifyBlocks(blocksText, verifiers), caching);
+  const provenOnce = createRawVerifier();
   const blockId = (task: string): string => `${task}.${Buffer.from(random.bytes(12)).toString('base64url')}`;
 
   return {
@@ -65,6 +68,19 @@ export function createMandates(options: MandatesOptions): HeldMandates {
     seal: (token) => {
       const { blocksText, secret } = heldOf(token);
       return `${blocksText}~s.${signWith(secret, sealedBytes(digestOf(blocksText)))}`;
+    },
+    present: (token, { audience, content }) => {
+      const { blocksText, secret } = heldOf(token);
+      const at = clock.now();
+      return bounded(`${blocksText}~p.${at}.${signWith(secret, presentedBytes(digestOf(blocksText), audience, at, digestOf(content)))}`);
+    },
+    verifyPresented: (token, { audience, content }) => {
+      const { blocksText, end } = splitEnd(token);
+      if (end.kind !== 'proof') throw fail('AIOS_MANDATE_INVALID', 'It has to be shown for this call, with a proof by its last key.');
+      checkPresentedAt(end.at, clock.now(), skewMs);
+      const verified = verifyShown(blocksText);
+      if (!provenOnce(verified.holder, presentedBytes(verified.digest, audience, end.at, digestOf(content)), end.value)) throw fail('AIOS_MANDATE_INVALID', 'The proof is not of its last key, or not for this call.');
+      return verified;
     },
     prove: (token, bytes) => {
       const { secret } = heldOf(token);
@@ -96,7 +112,7 @@ function signed(block: MandateBlock, signBytes: (bytes: Uint8Array) => string): 
 /** @throws AIOS_MANDATE_EXCEEDED for a sealed mandate */
 function heldOf(token: MandateToken): { readonly blocksText: string; readonly secret: string } {
   const { blocksText, end } = splitEnd(token);
-  if (end.kind === 'seal') throw fail('AIOS_MANDATE_EXCEEDED', 'A sealed mandate can be presented, not delegated.');
+  if (end.kind !== 'secret') throw fail('AIOS_MANDATE_EXCEEDED', 'A mandate without its key can be shown, not delegated and not shown to others.');
   return { blocksText, secret: end.value };
 }
 

@@ -4,7 +4,7 @@
 
 import { canonicalJson, digestOfText } from '../../contracts/canonical.ts';
 import { fail } from '../../contracts/errors.ts';
-import type { Grant, MandateToken, VerifiedMandate } from '../../contracts/mandate.ts';
+import type { Grant, MandateToken, PresentedCall, VerifiedMandate } from '../../contracts/mandate.ts';
 import type { Clock, Mandates } from '../../contracts/ports.ts';
 import { narrow } from '../../policies/mandate.ts';
 
@@ -17,6 +17,7 @@ export function createTestMandates(clock: Clock, secret = 'test'): Mandates {
     const body = encode(grants);
     return `${body}~${seal(body)}`;
   };
+  const proof = (token: MandateToken, { audience, content }: PresentedCall): string => seal(`${token}\n${audience}\n${content}`);
   const cache = new Map<MandateToken, readonly Grant[]>();
   const verified = new Map<MandateToken, VerifiedMandate>();
   function open(token: MandateToken): readonly Grant[] {
@@ -35,16 +36,28 @@ export function createTestMandates(clock: Clock, secret = 'test'): Mandates {
       const grants = open(token);
       return tokenOf([...grants, narrow(grants.at(-1) as Grant, caveat, grants.length)]);
     },
-    verify(token): VerifiedMandate {
-      const grants = open(token);
-      const grant = grants.at(-1) as Grant;
-      if (clock.now() >= grant.expiresAt || clock.now() < grant.notBefore) throw fail('AIOS_MANDATE_INVALID', 'it is not in its time.');
-      const known = verified.get(token);
-      if (known !== undefined) return known;
-      const mandate: VerifiedMandate = { digest: digestOfText(token), grant, root: grants[0] as Grant, blockIds: grants.map((entry) => digestOfText(canonicalJson(entry)).slice(7, 19)), holder: 'test', depth: grants.length - 1 };
-      if (verified.size >= 10_000) verified.clear();
-      verified.set(token, mandate);
-      return mandate;
+    present: (token, call) => {
+      open(token);
+      return `${token}~p.${proof(token, call)}`;
     },
+    verifyPresented(token, call) {
+      const cut = token.lastIndexOf('~p.');
+      if (cut < 0 || token.slice(cut + 3) !== proof(token.slice(0, cut), call)) throw fail('AIOS_MANDATE_INVALID', 'it was not shown for this call.');
+      return verify(token.slice(0, cut));
+    },
+    verify,
   };
+
+  function verify(token: MandateToken): VerifiedMandate {
+    if (token.includes('~p.')) throw fail('AIOS_MANDATE_INVALID', 'it was shown for one call.');
+    const grants = open(token);
+    const grant = grants.at(-1) as Grant;
+    if (clock.now() >= grant.expiresAt || clock.now() < grant.notBefore) throw fail('AIOS_MANDATE_INVALID', 'it is not in its time.');
+    const known = verified.get(token);
+    if (known !== undefined) return known;
+    const mandate: VerifiedMandate = { digest: digestOfText(token), grant, root: grants[0] as Grant, blockIds: grants.map((entry) => digestOfText(canonicalJson(entry)).slice(7, 19)), holder: 'test', depth: grants.length - 1 };
+    if (verified.size >= 10_000) verified.clear();
+    verified.set(token, mandate);
+    return mandate;
+  }
 }

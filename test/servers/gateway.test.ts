@@ -18,6 +18,7 @@ import { readConfig } from '../../infra/config.ts';
 import { indexSpace } from '../../infra/corpus/index-space.ts';
 import { loadKeys } from '../../infra/crypto/keys.ts';
 import { mandatesOf } from '../../infra/crypto/mandates.ts';
+import { presentedCall } from '../../policies/mandate.ts';
 import { publishPolicies } from '../../infra/dev/publish.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
 import { startGateway } from '../../infra/processes/gateway.ts';
@@ -62,7 +63,7 @@ async function ask(capability: CapabilityId, input: unknown, over: Partial<Envel
     budgetMicroUsd: 20_000, callsMax: 50, depthMax: 3, notBefore: now - 1_000, expiresAt: now + 60_000, offline: false, policy: digestOf('x'), principal: digestOf(principal), ...grant,
   });
   const envelope: Envelope = { v: 1, id: `gateway-test-${now}-${Math.random().toString(36).slice(2)}`, tenant: 'demo', task: 't-gateway', capability, actor: 't-gateway', principal, rung: 'model', deadline: now + 20_000, mandate, depth: 1, input, ...over };
-  const message = await ports.bus.request(subjects.capability(parseId('tenant', 'demo'), capability), toBytes(envelope), { timeoutMs: 25_000 });
+  const message = await ports.bus.request(subjects.capability(parseId('tenant', 'demo'), capability), toBytes({ ...envelope, mandate: mandates.present(envelope.mandate, presentedCall(envelope)) }), { timeoutMs: 25_000 });
   return parseBytes(replySchema, message.data);
 }
 const index = () => indexSpace({ bus: ports.bus, mandates, clock: systemClock, random: systemRandom }, { tenant: 'demo', space: 'help', path: join(home, 'docs') });
@@ -85,6 +86,22 @@ describe('the gateway process', () => {
     const query = { space: 'help', query: 'refund', limit: 1 };
     expect(await ask(spaceSearch.id, query, { principal: { ...principal, roles: ['operator'] } })).toMatchObject({ error: { code: 'AIOS_MANDATE_EXCEEDED' } });
     expect(await ask(spaceSearch.id, { ...query, space: 'secret' })).toMatchObject({ error: { code: 'AIOS_MANDATE_EXCEEDED' } });
+  });
+  it('takes a mandate only with a proof for this call by its last key, once, whoever sends the bytes', async () => {
+    const subject = subjects.capability(parseId('tenant', 'demo'), spaceSearch.id);
+    const now = Date.now();
+    const mandate = mandates.mint({ tenant: 'demo', task: 't-gateway', capabilities: ['space.*'], dataClass: 'confidential', regions: ['*'], models: ['*'], spaces: ['help'], budgetMicroUsd: 20_000, callsMax: 50, depthMax: 3, notBefore: now - 1_000, expiresAt: now + 60_000, offline: false, policy: digestOf('x'), principal: digestOf(principal) });
+    const plain: Envelope = { v: 1, id: `gateway-wire-${now}`, tenant: 'demo', task: 't-gateway', capability: spaceSearch.id, actor: 't-gateway', principal, rung: 'model', deadline: now + 20_000, mandate, depth: 1, input: { space: 'help', query: 'refund', limit: 1, lexicalOnly: true } };
+    const shown = { ...plain, mandate: mandates.present(mandate, presentedCall(plain)) };
+    const codeOf = async (bytes: Uint8Array): Promise<string> => {
+      const reply = parseBytes(replySchema, (await ports.bus.request(subject, bytes, { timeoutMs: 10_000 })).data);
+      return reply.status === 'failed' ? reply.error.code : reply.status;
+    };
+    const copied = toBytes(shown);
+    expect(await codeOf(copied)).toBe('done');
+    const attacks = { replayed: copied, unsealed: toBytes(plain), sealed: toBytes({ ...plain, mandate: mandates.seal(mandate) }), moved: toBytes({ ...shown, input: { space: 'help', query: 'another question', limit: 24 } }), later: toBytes({ ...shown, deadline: now + 25_000 }) };
+    const codes = await Promise.all(Object.entries(attacks).map(async ([name, bytes]) => [name, await codeOf(bytes)]));
+    expect(Object.fromEntries(codes)).toEqual({ replayed: 'AIOS_MANDATE_INVALID', unsealed: 'AIOS_MANDATE_INVALID', sealed: 'AIOS_MANDATE_INVALID', moved: 'AIOS_MANDATE_INVALID', later: 'AIOS_MANDATE_INVALID' });
   });
   it('generates with an outside model from internal data, never from confidential', async () => {
     const prompt = { system: 'Be brief.', prompt: 'Say hello.', maxTokens: 20 };

@@ -21,6 +21,7 @@ import type { Bus, Clock, EmbedRequest, Logger, Metrics, ModelProvider, PolicySt
 import type { ModelReceipt } from '../../../contracts/receipt.ts';
 import type { Redaction } from '../../../contracts/verdict.ts';
 import { createKeys } from '../../../infra/crypto/keys.ts';
+import { presentedCall } from '../../../policies/mandate.ts';
 import { mandatesOf } from '../../../infra/crypto/mandates.ts';
 
 export const START = 1_700_000_000_000;
@@ -110,11 +111,14 @@ export function createFixture(options: FixtureOptions = {}) {
   if (options.retrieval !== undefined) handlers.push(...spaceHandlers({ retrieval: options.retrieval, loadDocuments: async function* () {}, expectedMicroUsd: () => 0, clock, log: silent }));
   if (options.records !== undefined) handlers.push(...recordHandlers(options.records));
   const gateway = createGateway({ bus, mandates, policies, clock, log: silent, metrics, tracer, ...(options.redactAtLeast === undefined ? {} : { redactAtLeast: options.redactAtLeast }) }, { handlers, ...(options.inFlightMax === undefined ? {} : { inFlightMax: options.inFlightMax }) });
+  let asked = 0;
   const mint = (over: Partial<Grant> = {}) => mandates.mint({
     tenant: 'acme', task: 't-1', capabilities: ['*'], dataClass: 'confidential', regions: ['*'], models: ['*'], spaces: ['*'],
     budgetMicroUsd: 1_000_000, callsMax: 100, depthMax: 3, notBefore: START - 1_000, expiresAt: START + 60_000, offline: false, policy: digest, ...over,
   });
-  const ask = (capability: string, input: unknown, over: Partial<Envelope> = {}, subject = `ai.v1.acme.cap.${capability.replaceAll('.', '_')}`): Promise<Reply> => gateway.answer(subject, toBytes(envelope(capability, input, { mandate: mint(), ...over })));
+  const ask = (capability: string, input: unknown, over: Partial<Envelope> = {}, subject = `ai.v1.acme.cap.${capability.replaceAll('.', '_')}`): Promise<Reply> => gateway.answer(subject, toBytes(shown(envelope(capability, input, { id: `envelope-0123456789-${++asked}`, mandate: mint(), ...over }))));
+  /** As a runtime would send it: the mandate shown for this call. */
+  const shown = (one: Envelope): Envelope => (one.mandate.includes('~k.') ? { ...one, mandate: mandates.present(one.mandate, presentedCall(one)) } : one);
   return { gateway, ask, mint, clock, counted, mandates };
 }
 

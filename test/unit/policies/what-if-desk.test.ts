@@ -43,7 +43,7 @@ function asked(over: Partial<PolicyBundle>): WhatIf {
   const other = { ...bundle, ...over };
   return whatIf(decisions, other, digestOf(other));
 }
-const policiesOf = (sources: Readonly<Record<string, string>>): Partial<PolicyBundle> => ({ policies: compileSources({ sources, schema: bundle.schema, cases: {} }).policies });
+const policiesOf = (sources: Readonly<Record<string, string>>): Partial<PolicyBundle> => ({ policies: compileSources({ sources, schema: bundle.schema }).policies });
 
 /** Refunds are looked at from 25 USD instead of 50. */
 const STRICTER = ['context.amountMicroUsd > 50000000 ||', 'context.amountMicroUsd > 25000000 ||'] as const;
