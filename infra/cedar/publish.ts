@@ -13,6 +13,7 @@ import { obligationOf } from '../../policies/evaluate.ts';
 import { priceProblems } from '../../policies/price.ts';
 import { sliceOf } from '../../policies/slice.ts';
 import { runCases } from './cases.ts';
+import { readMoney } from './money-file.ts';
 import type { CaseReport } from './cases.ts';
 import { compileSources, problemText, readPolicyDir } from './compile.ts';
 import type { PolicySources, Problem } from './compile.ts';
@@ -28,6 +29,7 @@ export interface BundleOptions {
   readonly providers?: Readonly<Record<string, ProviderTraits>>;
   readonly groups?: Readonly<Record<string, readonly string[]>>;
   readonly budgets?: Readonly<Record<string, number>>;
+  readonly limits?: NonNullable<PolicyBundle['limits']>;
   readonly version: number;
   /** ms since 1970 */
   readonly now: number;
@@ -43,7 +45,7 @@ export interface CheckedBundle {
 
 /** Reads, checks and tests a policy folder. @throws AIOS_POLICY_INVALID listing every problem and failing case */
 export async function buildBundle({ dir, ...options }: BundleOptions & { readonly dir: string }): Promise<PolicyBundle> {
-  const { bundle, problems, cases } = checkBundle(await readPolicyDir(dir), options);
+  const { bundle, problems, cases } = checkBundle(await readPolicyDir(dir), { ...(await readMoney(dir)), ...options });
   const failing = cases.results.filter(({ passed }) => !passed).map(({ file, name, why }) => `${file}, case "${name}": ${why}`);
   const all = [...problems.map(problemText), ...failing];
   if (all.length > 0) throw fail('AIOS_POLICY_INVALID', all.join('\n'));
@@ -68,6 +70,7 @@ export function checkBundle(files: PolicySources, options: BundleOptions): Check
     providers: options.providers ?? DEFAULT_PROVIDERS,
     groups: options.groups ?? DEFAULT_GROUPS,
     budgets: options.budgets ?? DEFAULT_BUDGETS,
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
   };
   const all = [...problems, ...groupProblems(bundle), ...moneyProblems(bundle), ...(problems.length === 0 ? sizeProblems(bundle) : [])];
   return { bundle, problems: all, cases: all.length === 0 ? runCases(bundle, files.cases) : { results: [], untested: [] } };
