@@ -35,7 +35,7 @@ interface Earlier {
 
 export async function settleGroup(ports: ActivityPorts, given: SettleArgs): Promise<SettledGroup> {
   checkPinned(ports, given.pinned);
-  const earlier = await Promise.all(given.members.map((member) => earlierOf(ports, member.taskId)));
+  const earlier = await Promise.all(given.members.map((member) => earlierOf(ports, member)));
   const args = { ...given, members: await Promise.all(given.members.map((member, i) => (earlier[i] === undefined ? standing(ports, given, member) : member))) };
   const fresh = args.members.filter((_member, i) => earlier[i] === undefined);
   const intents = fresh.flatMap((member) => (member.effect === undefined ? [] : [intentOf(args, member)]));
@@ -76,8 +76,11 @@ async function intended(ports: ActivityPorts, taskId: string, effect: NonNullabl
   return (await ports.ledger.find(taskId)).some(({ record: one }) => one.kind === 'intent' && one.actionDigest === digest);
 }
 
-async function earlierOf(ports: ActivityPorts, taskId: string): Promise<Earlier | undefined> {
-  const anchor = await ports.ledger.decision(taskId);
+/** A run that another brain took over is at least as old as its workflow task may take (3 s): only then is it worth asking what others wrote. */
+const DRIVEN_AGAIN_MS = 2_500;
+
+async function earlierOf(ports: ActivityPorts, { taskId, acceptedAt }: Pick<SettleMember, 'taskId' | 'acceptedAt'>): Promise<Earlier | undefined> {
+  const anchor = await ports.ledger.decision(taskId, { elsewhere: ports.clock.now() - acceptedAt > DRIVEN_AGAIN_MS });
   if (anchor === undefined) return undefined;
   const entry = (await ports.ledger.find(taskId)).find(({ log, index }) => log === anchor.log && index === anchor.index);
   return entry?.record.kind === 'decision' ? { anchor, record: entry.record } : undefined;

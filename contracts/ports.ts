@@ -268,8 +268,11 @@ export interface Ledger extends AsyncDisposable {
   head(): SignedHead | undefined;
   /** Every entry of a task over all logs of this directory, in log order. */
   find(task: string): Promise<readonly LedgerEntry[]>;
-  /** The decision of a task, if it was settled: what a driven-again settlement returns instead of a second record. */
-  decision(task: string): Promise<LedgerAnchor | undefined>;
+  /**
+   * The decision of a task, if it was settled: what a driven-again settlement returns instead of a second record.
+   * `elsewhere` looks at the logs of the other writers of this directory too, which costs reading what they wrote since the last look.
+   */
+  decision(task: string, options?: { readonly elsewhere?: boolean }): Promise<LedgerAnchor | undefined>;
 }
 
 /** Who applies effects. Implementations commit the change and the key in one transaction. */

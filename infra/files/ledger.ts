@@ -48,6 +48,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   });
   await truncateTorn(heads);
   const decisions = indexDecisions(state.entries);
+  const ofOthers = createOthers(dir, log);
   let { next, prev } = state;
   let head: SignedHead | undefined;
   let queue: Waiting[] = [];
@@ -135,8 +136,8 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
     },
     head: () => head,
     find: (task) => findTask(dir, task),
-    async decision(task) {
-      return decisions.get(task) ?? (next < DECISIONS_KEPT_MAX ? undefined : await scanDecision(dir, task));
+    async decision(task, { elsewhere = false } = {}) {
+      return decisions.get(task) ?? (elsewhere ? await ofOthers(task) : undefined) ?? (next < DECISIONS_KEPT_MAX ? undefined : await scanDecision(dir, task));
     },
     async [Symbol.asyncDispose]() {
       if (closed) return;
@@ -176,6 +177,34 @@ async function findTask(dir: string, task: string): Promise<readonly LedgerEntry
 async function scanDecision(dir: string, task: string): Promise<LedgerAnchor | undefined> {
   const entry = (await findTask(dir, task)).find((found) => found.record.kind === 'decision');
   return entry === undefined ? undefined : { log: entry.log, index: entry.index, head: entry.hash };
+}
+
+/** Decisions of the other writers of a directory: each look goes on where the last one ended, and looks at once share one. */
+function createOthers(dir: string, own: string): (task: string) => Promise<LedgerAnchor | undefined> {
+  const decisions = new Map<string, LedgerAnchor>();
+  const seen = new Map<string, number>();
+  let looking: Promise<void> | undefined;
+
+  async function readOn(name: string): Promise<void> {
+    const from = seen.get(name) ?? 0;
+    await using file = await open(join(dir, name), 'r');
+    const { size } = await file.stat();
+    if (size <= from) return;
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
+    const whole = buffer.subarray(0, buffer.subarray(0, bytesRead).lastIndexOf(10) + 1);
+    for (const line of readLines(whole.toString('utf8'))) if ('entry' in line) note(decisions, line.entry);
+    seen.set(name, from + whole.length);
+  }
+  async function look(): Promise<void> {
+    const names = (await readdir(dir)).filter((name) => name.endsWith('.log') && name !== `${own}.log`);
+    for (const name of names) await readOn(name);
+  }
+
+  return async (task) => {
+    looking ??= look().finally(() => { looking = undefined; });
+    await looking;
+    return decisions.get(task);
+  };
 }
 
 function indexDecisions(entries: readonly LedgerEntry[]): Map<string, LedgerAnchor> {

@@ -92,6 +92,20 @@ describe('ledger - writing', () => {
     expect(await again.decision('t-1')).toEqual(first);
     expect(await again.decision('t-2')).toBeUndefined();
   });
+
+  test('finds what another writer of the directory decided only where it is told to look there, and what it decides later too', async () => {
+    const decision = (task: string) => ({ kind: 'decision', tenant: 'acme', task, capability: 'a.b', workflowId: 'w', runId: 'r', principal: 'p', state: 'done', rung: 'model', degraded: [], inputDigest: 'x', bundle: 'y', verdicts: [], facts: {}, receipts: [], costMicroUsd: 0, reservedMicroUsd: 0, latencyMs: 1 }) as const;
+    await using mine = await open();
+    await using other = await openLedger({ dir, log: 'brain-b', signer, clock: systemClock, logger, metrics });
+    const [first, second] = await other.append([decision('t-1'), decision('t-2')]);
+    expect(await mine.decision('t-1')).toBeUndefined();
+    expect(await Promise.all([mine.decision('t-1', { elsewhere: true }), mine.decision('t-2', { elsewhere: true })])).toEqual([first, second]);
+    expect(await mine.decision('t-3', { elsewhere: true })).toBeUndefined();
+    const [third] = await other.append([decision('t-3')]);
+    expect(await mine.decision('t-3', { elsewhere: true })).toEqual(third);
+    await mine.append([decision('t-4')]);
+    expect(await mine.decision('t-4', { elsewhere: true })).toMatchObject({ log: 'brain' });
+  });
 });
 
 describe('ledger - tampering is found', () => {
