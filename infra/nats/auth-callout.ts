@@ -21,7 +21,7 @@ const AUTH_ACCOUNT = 'AIOS_AUTH';
 const QUESTIONS = '$SYS.REQ.USER.AUTH';
 export const LIFE_MS_DEFAULT = 10 * 60_000;
 /** The server gives up on an answer after this; a client tries again by itself. */
-const ANSWER_SECONDS = 2;
+const ANSWER_SECONDS = 8;
 const FIRST_CONNECT_MS_MAX = 15_000;
 
 export interface CalloutOptions {

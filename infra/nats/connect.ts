@@ -79,6 +79,8 @@ export interface NatsLink extends AsyncDisposable {
   onReconnect(run: () => void): () => void;
 }
 
+/** More than the message server waits for the service that knows hosts. */
+const CONNECT_MS = 10_000;
 const PING_MS = 5_000;
 const PINGS_OUT_MAX = 2;
 const ACK_MS = 5_000;
@@ -114,7 +116,7 @@ async function firstConnect(options: ConnectOptions, inboxPrefix: string, { auth
     maxReconnectAttempts: -1,
     ignoreAuthErrorAbort: true,
     reconnectDelayHandler: () => 100 + Math.floor(random.next() * 400),
-    timeout: 5_000,
+    timeout: CONNECT_MS,
     ...(authenticator === undefined ? {} : { authenticator }),
   };
   for (let attempt = 1; ; attempt++) {
