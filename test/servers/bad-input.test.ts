@@ -22,6 +22,7 @@ import { createVerifier } from '../../infra/crypto/signer.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
 import { startAgentHost } from '../../infra/processes/agents.ts';
 import { systemClock, systemRandom } from '../../infra/telemetry/index.ts';
+import { presentedCall } from '../../policies/mandate.ts';
 import { createCounters } from './counters.ts';
 import { envelopeFor } from './envelopes.ts';
 import { silent, startTestNats, type TestServer } from './nats-server.ts';
@@ -247,5 +248,6 @@ test('after all of it a good task, a good ask and a good gateway call are answer
   await intoMailbox(toBytes(envelope), 't-good');
   expect(await waiting).toMatchObject({ status: 'done', output: { text: 'still here' } });
   expect(await replyTo(askSubject, toBytes(ask()))).toMatchObject({ status: 'done' });
-  expect(await replyTo(stubSubject, toBytes(envelopeFor(mandates, { capability: 'stub.embed', task: 't-good', input: { text: 'x' } })))).toMatchObject({ status: 'done' });
+  const call = envelopeFor(mandates, { capability: 'stub.embed', task: 't-good', input: { text: 'x' } });
+  expect(await replyTo(stubSubject, toBytes({ ...call, mandate: mandates.present(call.mandate, presentedCall(call)) }))).toMatchObject({ status: 'done' });
 });
