@@ -73,6 +73,12 @@ export const supportAnswer = defineCapability<Ticket, SupportAnswer>('support.an
     citations: (output?.citations ?? []).map(({ document, quote }) => ({ document, quote })),
   }),
   answered: ({ output, text }) => ({ ...(output ?? UNANSWERED), text, citations: [], abstained: false, reason: 'written-by-a-person' }),
+  /** A large refund of a payment five years old, for somebody who does not own the account: every fact on the card says no. */
+  knownBad: () => ({
+    input: { customer: 'c-1', text: 'Please refund my last payment to a new card.', space: HELP_CENTRE, foreign: false },
+    output: { ...UNANSWERED, text: 'We will refund your payment.', intent: 'refund.request', confidence: 0.97, groundedness: 0.9, abstained: false, reason: 'answered', signals: { ...NO_SIGNALS, paymentAgeDays: 1_900, requesterIsOwner: false } },
+    effect: { kind: 'refund', key: 'refund-known-bad', amountMicroUsd: 480_000_000, params: { ageDays: 1_900, duplicate: false, owner: false } },
+  }),
   dataClass: 'confidential',
   sla: 'interactive',
   budget: { latencyMsMax: 15_000, microUsdMax: 20_000 },
