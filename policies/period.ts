@@ -1,5 +1,6 @@
 // Calendar periods in UTC without a calendar library: when the hour, day or month of an instant began.
-// Owns: that arithmetic. Never reads a clock. Others may assume: pure, and the start of a later instant is never earlier.
+// Owns: that arithmetic. Never reads a clock.
+// Others may assume: pure, and the start of a later instant is never earlier.
 
 import type { BudgetPeriod } from '../contracts/budget.ts';
 

@@ -1,5 +1,6 @@
 // `budgets.yaml` of a policy folder: caps by tenant, and caps and limits below them, as people write them.
-// Owns: its grammar. Never decides a budget. Others may assume: a folder without the file says nothing about money.
+// Owns: its grammar. Never decides a budget.
+// Others may assume: a folder without the file says nothing about money.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';

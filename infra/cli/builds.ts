@@ -1,5 +1,6 @@
 // Commands `builds` and `builds promote`: which builds of the workflow code run, and which takes new tasks.
-// Owns: the words. Never starts or stops a brain. Others may assume: without AIOS_BUILD_ID there are no builds, and every brain takes everything.
+// Owns: the words. Never starts or stops a brain.
+// Others may assume: without AIOS_BUILD_ID there are no builds, and every brain takes everything.
 
 import type { Command } from 'commander';
 import { createTelemetry } from '../telemetry/index.ts';

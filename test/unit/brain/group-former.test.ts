@@ -143,7 +143,7 @@ describe('group former', () => {
     await join('t-0').started;
     for (let i = 1; i <= 40; i++) join(`t-${i}`);
     launched[0]?.release();
-    await clock.advance(8);
+    await clock.advance(10);
     expect(launched[1]?.members.length).toBe(40);
     launched[1]?.release();
     const first = join('t-41');
@@ -152,7 +152,7 @@ describe('group former', () => {
       join(`t-${i}`);
     }
     await first.started;
-    expect(launched[2]?.members.map((one) => one.taskId)).toEqual(['t-41', 't-42', 't-43', 't-44', 't-45', 't-46']);
+    expect(launched[2]?.members.map((one) => one.taskId)).toEqual(['t-41', 't-42', 't-43', 't-44', 't-45', 't-46', 't-47']);
   });
 
   test('group former - who comes one after the other never lingers', async () => {
