@@ -10,6 +10,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
+import type { Clock } from '../../contracts/ports.ts';
+
+const KEYS_WAIT_MS_MAX = 30_000;
 
 export interface KeyPair {
   /** `brain-` and the first 16 characters of the key's SHA-256, base64url. */
@@ -48,6 +51,17 @@ export async function loadOrCreateKeys(dir: string): Promise<BrainKeys> {
 /** Reads what is there and creates nothing: how a host that only verifies starts, with the ring alone. */
 export async function loadKeys(dir: string): Promise<Keys> {
   return { brain: await readPair(dir), keyring: await readRing(dir) };
+}
+
+/** The public ring is written by whoever starts first with the brain's keys; every other host waits for it. @throws AIOS_CONFIG_INVALID when it does not come */
+export async function waitForKeys(dir: string, clock: Clock): Promise<Keys> {
+  const giveUpAt = clock.monotonic() + KEYS_WAIT_MS_MAX;
+  for (;;) {
+    const keys = await loadKeys(dir).catch((error: unknown) => { if (clock.monotonic() >= giveUpAt) throw error; });
+    if (keys !== undefined && keys.keyring.keys.length > 0) return keys;
+    if (clock.monotonic() >= giveUpAt) throw fail('AIOS_CONFIG_INVALID', 'There is no key ring in AIOS_HOME; start the brain once, or copy keys/keyring.json from it.');
+    await clock.sleep(200);
+  }
 }
 
 /** A new pair. The old public key stays in the ring, so that what it signed still verifies. */

@@ -12,11 +12,10 @@ import { createAgentHost, type AgentHost } from '../../agents/runtime/host.ts';
 import type { HostLimits } from '../../agents/runtime/ports.ts';
 import { PARTITIONS } from '../../contracts/address.ts';
 import type { AnyAgent } from '../../contracts/agent.ts';
-import { fail } from '../../contracts/errors.ts';
 import { readableId } from '../../contracts/ids.ts';
 import type { CapabilityRegistry } from '../../contracts/ports.ts';
 import type { Config } from '../config.ts';
-import { loadKeys, type Keys } from '../crypto/keys.ts';
+import { waitForKeys, type Keys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
 import { createVerifier } from '../crypto/signer.ts';
 import { serveInspection } from '../nats/inspection.ts';
@@ -30,7 +29,6 @@ import { runProcess } from './run-process.ts';
 /** Two thirds of it is what a host may stall before it gives its partitions up; all of it, how long they wait when it dies. */
 const LEASE_MS = 2_400;
 /** The brain makes the keys at its first start; a host that starts beside it waits this long. */
-const KEYS_MS_MAX = 20_000;
 
 export interface AgentHostDeps {
   readonly agents?: readonly AnyAgent[];
@@ -56,7 +54,7 @@ export async function startAgentHost(config: Config, deps: AgentHostDeps = {}): 
   const { logger, metrics, tracer, clock, random } = telemetry;
   const agents = deps.agents ?? shippedAgents;
   const ports = deps.ports ?? opening.use(await connectPorts(connectionOf(config, telemetry)));
-  const keys = deps.keys ?? (await waitForKeys(config, telemetry));
+  const keys = deps.keys ?? (await waitForKeys(join(config.home, 'keys'), telemetry.clock));
   const { revocations } = opening.use(await watchRevocations(ports.keyValue));
   const mandates = mandatesOf(keys, { clock, random, revocations });
   const policies = opening.use(ports.policyStore(createVerifier(keys.keyring)));
@@ -71,16 +69,6 @@ export async function startAgentHost(config: Config, deps: AgentHostDeps = {}): 
   opening.defer(() => host.drain());
   const open = opening.move();
   return { host, [Symbol.asyncDispose]: () => open.disposeAsync() };
-}
-
-async function waitForKeys(config: Config, { clock }: Telemetry): Promise<Keys> {
-  const giveUpAt = clock.monotonic() + KEYS_MS_MAX;
-  for (;;) {
-    const keys = await loadKeys(join(config.home, 'keys')).catch((error: unknown) => { if (clock.monotonic() >= giveUpAt) throw error; });
-    if (keys !== undefined && keys.keyring.keys.length > 0) return keys;
-    if (clock.monotonic() >= giveUpAt) throw fail('AIOS_CONFIG_INVALID', 'There is no key ring in AIOS_HOME; start the brain once, or copy keys/keyring.json from it.');
-    await clock.sleep(200);
-  }
 }
 
 if (import.meta.main) await runProcess('agents', (config, telemetry) => startAgentHost(config, { telemetry }), () => ({ agents: shippedAgents.map((agent) => agent.kind) }));

@@ -20,7 +20,7 @@ import { hasCode } from '../../contracts/errors.ts';
 import type { Bus, EmbedRequest, Mandates, ModelProvider, PolicyStore, Records, Retrieval } from '../../contracts/ports.ts';
 import type { Config } from '../config.ts';
 import { loadDocuments } from '../corpus/load.ts';
-import { loadKeys } from '../crypto/keys.ts';
+import { waitForKeys } from '../crypto/keys.ts';
 import { mandatesOf } from '../crypto/mandates.ts';
 import { createVerifier } from '../crypto/signer.ts';
 import { openIndexStore } from '../files/index-store.ts';
@@ -35,7 +35,6 @@ import { startMetricsServer } from '../telemetry/metrics.ts';
 import { connectionOf } from './connection.ts';
 import { runProcess } from './run-process.ts';
 
-const KEYS_WAIT_MS_MAX = 30_000;
 /** Names that the price table and the provider table of the bundle know. */
 const WORKERS = 'workers';
 const GENERATOR = 'openai';
@@ -89,7 +88,7 @@ async function openGovernance(config: Config, telemetry: Telemetry, deps: Gatewa
   const { bus, mandates, policies, slices } = deps;
   if (bus !== undefined && mandates !== undefined && policies !== undefined) return { bus, mandates, policies, slices };
   const { clock, random } = telemetry;
-  const keys = await waitForKeys(config, telemetry);
+  const keys = await waitForKeys(join(config.home, 'keys'), clock);
   const ports = opening.use(await connectPorts(connectionOf(config, telemetry)));
   const { revocations } = opening.use(await watchRevocations(ports.keyValue));
   return {
@@ -98,16 +97,6 @@ async function openGovernance(config: Config, telemetry: Telemetry, deps: Gatewa
     policies: policies ?? opening.use(ports.policyStore(createVerifier(keys.keyring))),
     slices: slices ?? createSlices(ports.keyValue, clock),
   };
-}
-
-/** The public ring is written by whoever starts first with the brain's keys; the gateway only reads it. */
-async function waitForKeys(config: Config, { clock }: Telemetry): ReturnType<typeof loadKeys> {
-  const until = clock.monotonic() + KEYS_WAIT_MS_MAX;
-  for (;;) {
-    const keys = await loadKeys(join(config.home, 'keys'));
-    if (keys.keyring.keys.length > 0 || clock.monotonic() >= until) return keys;
-    await clock.sleep(200);
-  }
 }
 
 /** Prices are those of the bundle in force when the call is made; until there is one, nothing has a price. */
