@@ -21,7 +21,7 @@ export interface Clock {
   now(): number;
   /** ms, never goes back, unrelated to the calendar */
   monotonic(): number;
-  /** Resolves early, without error, when the signal aborts. */
+  /** Resolves early, without error, when the signal aborts. 0 lets what is ready to be read and written go first. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /** Calls once after `ms`; the returned function cancels. */
   after(ms: number, run: () => void): () => void;
