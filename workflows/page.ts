@@ -124,7 +124,7 @@ export function escapeText(words: string): string {
   return words
     .replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ')
     .replaceAll(/\s+/g, ' ')
-    .replaceAll(/[\\`*_{}[\]()#+!|~=-]/g, '\\$&')
+    .replaceAll(/[\\`*_{}[\]()#+!|~-]|^\s*=/g, '\\$&')
     .replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
     .replaceAll('://', ':&#47;&#47;').replaceAll(/\bwww\./gi, 'www&#46;');
 }
