@@ -111,8 +111,8 @@ test('lineage - the tree of an answered question holds input, policy, turn, frag
   const seen = kindsOf(tree);
   expect(code).toBe(0);
   for (const kind of ['task', 'input', 'policy', 'turn', 'retrieval', 'fragment', 'model', 'scores', 'outcome', 'history']) expect(seen, out.slice(0, 2_000)).toContain(kind);
-  const decided = tree.children.filter(({ kind }) => kind === 'policy').map(({ detail }) => `${String(detail['action'])}: ${String(detail['verdict'])}`);
-  expect(decided).toEqual(['admit: allow', 'dispatch: allow', 'commit: allow']);
+  const decided = tree.children.filter(({ kind }) => kind === 'policy').map(({ detail }) => [detail['action'], detail['step'], detail['verdict']].filter((part) => part !== undefined).join(' '));
+  expect(decided).toEqual(['admit allow', 'dispatch allow', 'dispatch triage allow', 'dispatch retrieve allow', 'dispatch answer allow', 'commit allow']);
   expect(tree.children.find(({ kind }) => kind === 'retrieval')?.detail['manifest']).toMatch(/^sha256:/);
 });
 
