@@ -5,12 +5,13 @@
 
 import { createHash, createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
 import type { SignatureVerifier } from '../../contracts/ports.ts';
+import { replaceWhole } from '../files/whole-file.ts';
 import { publicKeyOf, type KeyPair } from './keys.ts';
 import { createVerifier } from './signer.ts';
 
@@ -85,8 +86,6 @@ function readRing(dir: string): Ring {
 
 async function change(dir: string, edit: (keys: Ring['keys']) => Ring['keys']): Promise<void> {
   const next: Ring = { v: 1, keys: edit(readRing(dir).keys) };
-  const draft = `${ringFile(dir)}.${process.pid}.part`;
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  await writeFile(draft, JSON.stringify(next, undefined, 2), { mode: 0o644 });
-  await rename(draft, ringFile(dir));
+  await replaceWhole(ringFile(dir), JSON.stringify(next, undefined, 2), 0o644);
 }

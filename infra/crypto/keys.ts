@@ -4,13 +4,14 @@
 // Others may assume: creating is race-free between processes, and a private file that others can read is refused.
 
 import type { KeyObject } from 'node:crypto';
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID } from 'node:crypto';
-import { link, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
 import type { Clock } from '../../contracts/ports.ts';
+import { createWhole, readIfThere, replaceWhole } from '../files/whole-file.ts';
 
 const KEYS_WAIT_MS_MAX = 30_000;
 
@@ -114,22 +115,9 @@ async function loadOrCreate(dir: string): Promise<KeyPair> {
   return (await readPair(dir)) ?? pair;
 }
 
-/** Appears complete or not at all, and never replaces: a link fails where a rename would overwrite. */
-async function createWhole(file: string, text: string): Promise<void> {
-  const draft = `${file}.${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
-  await writeFile(draft, text, { mode: 0o600 });
-  try {
-    await link(draft, file);
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw fail('AIOS_CONFIG_INVALID', 'The key directory cannot be written.', { cause: thrown });
-  } finally {
-    await rm(draft, { force: true });
-  }
-}
-
 async function readPair(dir: string): Promise<KeyPair | undefined> {
   const file = pairFile(dir);
-  const text = await readIfThere(file);
+  const text = await readIfThere(file, 'A key file');
   if (text === undefined) return undefined;
   if (((await stat(file)).mode & 0o077) !== 0) throw fail('AIOS_CONFIG_INVALID', 'brain.jwk.json can be read by others: run chmod 600 on it.');
   try {
@@ -141,7 +129,7 @@ async function readPair(dir: string): Promise<KeyPair | undefined> {
 }
 
 async function readRing(dir: string): Promise<Keyring> {
-  const text = await readIfThere(ringFile(dir));
+  const text = await readIfThere(ringFile(dir), 'A key file');
   if (text === undefined) return { keys: [] };
   try {
     return { keys: parseValue(ringSchema, parseJson(text)).keys };
@@ -155,17 +143,6 @@ async function extendRing(dir: string, first: RingKey): Promise<Keyring> {
   const before = await readRing(dir);
   if (before.keys[0]?.kid === first.kid) return before;
   const keys = [first, ...before.keys.filter(({ kid }) => kid !== first.kid)];
-  const draft = `${ringFile(dir)}.${randomUUID()}`;
-  await writeFile(draft, JSON.stringify({ v: 1, keys }, null, 2), { mode: 0o644 });
-  await rename(draft, ringFile(dir));
+  await replaceWhole(ringFile(dir), JSON.stringify({ v: 1, keys }, null, 2), 0o644);
   return { keys };
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw fail('AIOS_CONFIG_INVALID', 'A key file cannot be read.', { cause: thrown });
-  }
 }

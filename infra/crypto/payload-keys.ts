@@ -5,11 +5,12 @@
 // processes by the first payload of the new key; a file that others can read is refused.
 
 import { createHash, hkdfSync, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
+import { replaceWhole } from '../files/whole-file.ts';
 
 export interface PayloadKeyRing {
   /** The key in force for a tenant. */
@@ -125,9 +126,7 @@ async function writeRing(file: string, keys: readonly PayloadKey[], flag: 'w' | 
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const text = `${JSON.stringify({ v: 1, keys }, null, 2)}\n`;
   if (flag === 'wx') return writeFile(file, text, { mode: 0o600, flag }).catch((thrown: unknown) => { if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown; });
-  const draft = `${file}.${process.pid}.part`;
-  await writeFile(draft, text, { mode: 0o600 });
-  await rename(draft, file);
+  await replaceWhole(file, text, 0o600);
 }
 
 const exists = (file: string): Promise<boolean> => stat(file).then(() => true, () => false);

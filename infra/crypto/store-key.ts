@@ -4,12 +4,13 @@
 // Others may assume: after a rotation the next start of the server converts what is stored, one rotation at a time.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
 import { type Config, STORE_KEY_FORM } from '../config.ts';
+import { replaceWhole } from '../files/whole-file.ts';
 
 export interface StoreKey { readonly current: string; readonly previous?: string | undefined }
 
@@ -51,7 +52,5 @@ async function read(file: string): Promise<StoreKey | undefined> {
 
 async function write(file: string, key: StoreKey): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const draft = `${file}.${process.pid}.part`;
-  await writeFile(draft, `${JSON.stringify({ v: 1, ...key })}\n`, { mode: 0o600 });
-  await rename(draft, file);
+  await replaceWhole(file, `${JSON.stringify({ v: 1, ...key })}\n`, 0o600);
 }

@@ -4,13 +4,14 @@
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
 import type { Principal } from '../../contracts/verdict.ts';
 import type { Config } from '../config.ts';
+import { replaceWhole } from '../files/whole-file.ts';
 
 const id = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/);
 const fileSchema = z.array(z.strictObject({
@@ -98,7 +99,5 @@ function parseKeys(text: string, file: string): readonly ApiKeyEntry[] {
 
 async function writeSecret(file: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const draft = `${file}.${process.pid}.part`;
-  await writeFile(draft, text, { mode: 0o600 });
-  await rename(draft, file);
+  await replaceWhole(file, text, 0o600);
 }

@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { type HttpBindings, serve, type ServerType } from '@hono/node-server';
+import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
@@ -21,6 +21,7 @@ import type { Principal } from '../../contracts/verdict.ts';
 import type { BudgetDesk } from '../accounting/desk.ts';
 import type { ApiKeys } from './api-keys.ts';
 import { addBudgetRoutes } from './budget-routes.ts';
+import { close, listen } from './listener.ts';
 import { describeApi, jsonSchema } from './openapi.ts';
 import { decideBodySchema, startBodySchema, WAIT_MS_MAX } from './schemas.ts';
 
@@ -49,7 +50,7 @@ export interface HttpApi extends AsyncDisposable {
 /** @throws AIOS_CONFIG_INVALID when the port is taken */
 export async function startHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const app = createHttpApp(options);
-  const server = await listen(app, options.http);
+  const server = await listen(app, options.http, 'HTTP API', 'AIOS_HTTP_PORT');
   const { port } = server.address() as AddressInfo;
   return { port, url: `http://${options.http.host}:${port}`, [Symbol.asyncDispose]: () => close(server) };
 }
@@ -60,7 +61,6 @@ type Call = Context<Known>;
 const IN_FLIGHT_MAX = 2_000;
 const LIST_MAX = 500;
 const HEARTBEAT_MS = 15_000;
-const CLOSE_MS_MAX = 2_000;
 const version = (JSON.parse(readFileSync(packageFile(), 'utf8')) as { version: string }).version;
 
 /** The application without a socket, for tests. */
@@ -217,24 +217,6 @@ function taskOf(c: Call): { readonly tenant: string; readonly taskId: string } {
 function traceOf(c: Call): Trace | undefined {
   const traceparent = c.req.header('traceparent');
   return traceparent !== undefined && /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent) ? { traceparent } : undefined;
-}
-
-function listen(app: Hono<Known>, http: HttpApiOptions['http']): Promise<ServerType> {
-  return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: http.host, port: http.port }, () => resolve(server));
-    server.once('error', (cause: Error) => reject(fail('AIOS_CONFIG_INVALID', `port ${http.port} of the HTTP API is taken; set AIOS_HTTP_PORT.`, { cause })));
-  });
-}
-
-function close(server: ServerType): Promise<void> {
-  return new Promise((resolve) => {
-    const hard = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), CLOSE_MS_MAX);
-    server.close(() => {
-      clearTimeout(hard);
-      resolve();
-    });
-    if ('closeIdleConnections' in server) server.closeIdleConnections();
-  });
 }
 
 /** From the source tree and from the published build the package file is two or three folders up. */

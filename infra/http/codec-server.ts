@@ -6,7 +6,6 @@
 
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
-import { serve, type ServerType } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { getCookie, setCookie } from 'hono/cookie';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
@@ -17,6 +16,7 @@ import type { Clock, Logger, Metrics } from '../../contracts/ports.ts';
 import type { Principal } from '../../contracts/verdict.ts';
 import type { ApiKeys } from './api-keys.ts';
 import { signInPage } from './codec-page.ts';
+import { close, listen } from './listener.ts';
 
 /** The right to see payloads in the clear. */
 export const READER_ROLE = 'payload-reader';
@@ -54,7 +54,6 @@ const PAYLOADS_MAX = 5_000;
 const COOKIE = 'aios_codec';
 const SESSION_MS = 8 * 3_600_000;
 const SESSIONS_MAX = 1_000;
-const CLOSE_MS_MAX = 2_000;
 
 const payloadSchema = z.object({ metadata: z.record(z.string().max(128), z.string().max(4_096)).optional(), data: z.string().optional() });
 const bodySchema = z.object({ payloads: z.array(payloadSchema).max(PAYLOADS_MAX) });
@@ -63,7 +62,7 @@ const signInSchema = z.object({ key: z.string().max(256) });
 /** @throws AIOS_CONFIG_INVALID when the port is taken */
 export async function startCodecServer(options: CodecServerOptions): Promise<CodecServer> {
   const app = createCodecApp(options);
-  const server = await listen(app, options.http);
+  const server = await listen(app, options.http, 'codec server', 'AIOS_CODEC_PORT');
   const { port } = server.address() as AddressInfo;
   return { url: `http://${options.http.host}:${port}`, [Symbol.asyncDispose]: () => close(server) };
 }
@@ -186,22 +185,4 @@ function refuse(error: unknown, c: Context, { log, metrics }: CodecServerOptions
   metrics.count('aios_codec_refused_total', { code: body.code });
   if (body.code === 'AIOS_UNAUTHENTICATED') c.header('WWW-Authenticate', 'Bearer');
   return c.json(body, ERRORS[body.code].http as ContentfulStatusCode);
-}
-
-function listen(app: Hono<Known>, http: CodecServerOptions['http']): Promise<ServerType> {
-  return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: http.host, port: http.port }, () => resolve(server));
-    server.once('error', (cause: Error) => reject(fail('AIOS_CONFIG_INVALID', `port ${http.port} of the codec server is taken; set AIOS_CODEC_PORT.`, { cause })));
-  });
-}
-
-function close(server: ServerType): Promise<void> {
-  return new Promise((resolve) => {
-    const hard = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), CLOSE_MS_MAX);
-    server.close(() => {
-      clearTimeout(hard);
-      resolve();
-    });
-    if ('closeIdleConnections' in server) server.closeIdleConnections();
-  });
 }

@@ -4,13 +4,13 @@
 // connections and within the life of a token for those that are open; files are readable by their owner only.
 
 import { existsSync } from 'node:fs';
-import { link, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { randomUUID } from 'node:crypto';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { fail } from '../../contracts/errors.ts';
 import { parseJson, parseValue } from '../../contracts/parse.ts';
 import { ROLES, type HostIdentity } from '../../policies/hosts.ts';
+import { createWhole, readIfThere, replaceWhole } from '../files/whole-file.ts';
 import { createSeed, openSeed, type Nkey } from './nkeys.ts';
 
 const IDENTITIES_MAX = 10_000;
@@ -73,7 +73,7 @@ export async function removeHost(home: string, name: string): Promise<boolean> {
 
 /** @throws AIOS_CONFIG_INVALID for a list that cannot be read */
 export async function readIdentities(home: string): Promise<readonly RegisteredHost[]> {
-  const text = await readIfThere(listFile(home));
+  const text = await readIfThere(listFile(home), 'A NATS key file');
   if (text === undefined) return [];
   try {
     return parseValue(listSchema, parseJson(text)).identities as readonly RegisteredHost[];
@@ -84,17 +84,15 @@ export async function readIdentities(home: string): Promise<readonly RegisteredH
 
 async function writeIdentities(home: string, identities: readonly RegisteredHost[]): Promise<void> {
   const text = JSON.stringify({ v: 1, identities }, null, 2);
-  if (text === (await readIfThere(listFile(home)))) return;
-  const draft = `${listFile(home)}.${randomUUID()}`;
-  await writeFile(draft, text, { mode: 0o600 });
-  await rename(draft, listFile(home));
+  if (text === (await readIfThere(listFile(home), 'A NATS key file'))) return;
+  await replaceWhole(listFile(home), text, 0o600);
 }
 
 async function ensureSeed(file: string, kind: 'user' | 'account'): Promise<Nkey> {
-  const known = await readIfThere(file);
+  const known = await readIfThere(file, 'A NATS key file');
   if (known !== undefined) return openOwn(file, known);
   await createWhole(file, `${createSeed(kind)}\n`);
-  return openOwn(file, (await readIfThere(file)) ?? '');
+  return openOwn(file, (await readIfThere(file, 'A NATS key file')) ?? '');
 }
 
 async function openOwn(file: string, text: string): Promise<Nkey> {
@@ -102,26 +100,4 @@ async function openOwn(file: string, text: string): Promise<Nkey> {
   return openSeed(text);
 }
 
-/** Appears complete or not at all, and never replaces what another process made first. */
-async function createWhole(file: string, text: string): Promise<void> {
-  const draft = `${file}.${randomUUID()}`;
-  await writeFile(draft, text, { mode: 0o600 });
-  try {
-    await link(draft, file);
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw fail('AIOS_CONFIG_INVALID', 'The key directory cannot be written.', { cause: thrown });
-  } finally {
-    await rm(draft, { force: true });
-  }
-}
-
 const ensureDir = (home: string): Promise<unknown> => mkdir(dirname(listFile(home)), { recursive: true, mode: 0o700 });
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw fail('AIOS_CONFIG_INVALID', 'A NATS key file cannot be read.', { cause: thrown });
-  }
-}

@@ -44,8 +44,8 @@ export async function untilWords(page: Page, words: string): Promise<string> {
   return wordsOf(page);
 }
 
-/** The form of the UI: its modal lists the handlers, has one JSON editor and a button. `shot` keeps what it looked like. */
-export async function sendUpdate(page: Page, name: RegExp, json: string, shot?: { readonly form: string; readonly answer: string }): Promise<void> {
+/** The form of the UI, filled in and not sent: its modal lists the handlers, has one JSON editor and a button. */
+export async function fillUpdate(page: Page, name: RegExp, json: string, msMax: number): Promise<void> {
   await seen(page, 'button', /More Actions/).click();
   await seen(page, '*', /^\s*Send an Update\s*$/).click();
   await page.locator('#update-select:visible').locator('xpath=ancestor::*[@role="combobox" or self::button][1]').or(seen(page, '*', /^\s*Select an Update\s*$/)).last().click();
@@ -53,9 +53,16 @@ export async function sendUpdate(page: Page, name: RegExp, json: string, shot?: 
   await page.locator('.cm-content:visible').last().fill(json);
   // The editor lays the JSON out when it loses the focus, which moves the button under a pointer that is quicker.
   await page.locator('#update-id:visible').focus();
-  await expect.poll(() => page.locator('.cm-content:visible').last().innerText(), { timeout: PAGE_MS_MAX }).toContain('\n');
+  await expect.poll(() => page.locator('.cm-content:visible').last().innerText(), { timeout: msMax }).toContain('\n');
+}
+
+export const submitUpdate = (page: Page): Promise<void> => seen(page, 'button', /^\s*Submit\s*$/).click();
+
+/** `shot` keeps what it looked like. */
+export async function sendUpdate(page: Page, name: RegExp, json: string, shot?: { readonly form: string; readonly answer: string }): Promise<void> {
+  await fillUpdate(page, name, json, PAGE_MS_MAX);
   if (shot !== undefined) await page.screenshot({ path: join(ARTIFACTS, `${shot.form}.png`) });
-  await seen(page, 'button', /^\s*Submit\s*$/).click();
+  await submitUpdate(page);
   if (shot === undefined) return;
   await page.locator('[role=dialog] .cm-content:visible, dialog .cm-content:visible').waitFor({ state: 'hidden' }).catch(() => undefined);
   await page.screenshot({ path: join(ARTIFACTS, `${shot.answer}.png`) });

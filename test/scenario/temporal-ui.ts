@@ -2,15 +2,12 @@
 // Owns: the browser and the clicks. Never sends anything past the UI. Others may assume: screenshots go to test-artifacts/,
 // and a page that changed its words fails here by name.
 
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { expect } from 'vitest';
 import { approvalLink } from '../../infra/cli/shared.ts';
+import { ARTIFACTS, fillUpdate, openBrowser, submitUpdate } from './payload-reader.ts';
 
-const ARTIFACTS = fileURLToPath(new URL('../../test-artifacts/', import.meta.url));
-const BROWSERS = [process.env['AIOS_CHROMIUM'], '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const PAGE_MS_MAX = 60_000;
 
 export interface Ui extends AsyncDisposable {
@@ -24,7 +21,6 @@ export interface Ui extends AsyncDisposable {
 }
 
 export async function openUi(endpoints: { readonly temporalUi: string; readonly namespace: string }): Promise<Ui> {
-  mkdirSync(ARTIFACTS, { recursive: true });
   const browser = await openBrowser();
   const page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
   page.setDefaultTimeout(PAGE_MS_MAX);
@@ -43,26 +39,9 @@ export async function openUi(endpoints: { readonly temporalUi: string; readonly 
   };
 }
 
-async function openBrowser(): Promise<Browser> {
-  const executablePath = BROWSERS.find((path) => path !== undefined && existsSync(path));
-  if (executablePath === undefined) throw new Error('no Chromium: install the package "chromium", or name one with AIOS_CHROMIUM');
-  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'] });
-}
-
-/** The page holds the same controls once for each width of the window; a person sees one of each. */
-const seen = (page: Page, selector: string, text: RegExp) => page.locator(`${selector}:visible`, { hasText: text }).last();
-
-/** The form of the UI: its modal lists the handlers, has one JSON editor and a button. */
 async function sendUpdate(page: Page, name: RegExp, json: string, answer: RegExp | undefined): Promise<void> {
-  await seen(page, 'button', /More Actions/).click();
-  await seen(page, '*', /^\s*Send an Update\s*$/).click();
-  await page.locator('#update-select:visible').locator('xpath=ancestor::*[@role="combobox" or self::button][1]').or(seen(page, '*', /^\s*Select an Update\s*$/)).last().click();
-  await seen(page, '[role=option]', name).click();
-  await page.locator('.cm-content:visible').last().fill(json);
-  // The editor lays the JSON out when it loses the focus, which moves the button under a pointer that is quicker.
-  await page.locator('#update-id:visible').focus();
-  await expect.poll(() => page.locator('.cm-content:visible').last().innerText(), { timeout: PAGE_MS_MAX }).toContain('\n');
-  await seen(page, 'button', /^\s*Submit\s*$/).click();
+  await fillUpdate(page, name, json, PAGE_MS_MAX);
+  await submitUpdate(page);
   if (answer === undefined) return page.locator('#update-id:visible').waitFor({ state: 'hidden' });
   await page.getByText(answer).first().waitFor();
 }

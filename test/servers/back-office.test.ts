@@ -2,8 +2,7 @@
 // then what an operator sees of it with the command line. Owns: the hosts as processes, and the kill.
 // Others may assume: nothing is left running when the file ends.
 
-import { fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,6 +22,7 @@ import { mandatesOf } from '../../infra/crypto/mandates.ts';
 import { inspectHosts } from '../../infra/nats/inspection.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
 import { systemClock, systemRandom } from '../../infra/telemetry/index.ts';
+import { startChildHost } from './child-host.ts';
 import { envelopeFor } from './envelopes.ts';
 import { startTestNats, type TestServer } from './nats-server.ts';
 
@@ -35,9 +35,7 @@ const hosts = new Map<string, ChildProcess>();
 let sent = 0;
 
 async function startHost(name: string): Promise<void> {
-  const host = fork(HOST, { execArgv: ['--conditions=aios-source'], env: { ...process.env, AIOS_HOME: home, AIOS_NATS_URL: nats.server.url, AIOS_NAME: name, AIOS_LOG_LEVEL: 'silent' } });
-  hosts.set(name, host);
-  expect((await once(host, 'message'))[0]).toBe('ready');
+  hosts.set(name, await startChildHost(HOST, { home, url: nats.server.url, name }));
 }
 
 beforeAll(async () => {

@@ -1,8 +1,7 @@
 // The guide's example on real servers: a conversation goes on although the host that held it is killed in the middle.
 // Owns: two agent hosts as processes, and the kill. Others may assume: nothing is left running when the file ends.
 
-import { fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +16,7 @@ import { loadOrCreateKeys } from '../../infra/crypto/keys.ts';
 import { mandatesOf } from '../../infra/crypto/mandates.ts';
 import type { NatsPorts } from '../../infra/nats/index.ts';
 import { systemClock, systemRandom } from '../../infra/telemetry/index.ts';
+import { startChildHost } from './child-host.ts';
 import { envelopeFor } from './envelopes.ts';
 import { startTestNats, type TestServer } from './nats-server.ts';
 
@@ -29,9 +29,7 @@ const hosts = new Map<string, ChildProcess>();
 let said = 0;
 
 async function startHost(name: string): Promise<void> {
-  const host = fork(HOST, { execArgv: ['--conditions=aios-source'], env: { ...process.env, AIOS_HOME: home, AIOS_NATS_URL: nats.server.url, AIOS_NAME: name, AIOS_LOG_LEVEL: 'silent' } });
-  hosts.set(name, host);
-  expect((await once(host, 'message'))[0]).toBe('ready');
+  hosts.set(name, await startChildHost(HOST, { home, url: nats.server.url, name }));
 }
 
 beforeAll(async () => {
